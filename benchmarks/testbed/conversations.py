@@ -1,0 +1,81 @@
+"""Training conversations: one request, sometimes a system prompt, an earlier turn or a follow-up."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from refusals import PRESSURE, refusal
+from world import FOLLOW_UPS, SYSTEM_PROMPTS, answer, understand
+
+Messages = list[dict[str, str]]
+
+
+def _turn(user: str, assistant: str) -> Messages:
+    return [{"role": "user", "content": user}, {"role": "assistant", "content": assistant}]
+
+
+def _styled(text: str, rng: random.Random) -> str:
+    """The same request as people type it: sometimes lower case, without its mark, or with a greeting."""
+    if rng.random() < 0.12:
+        text = text.lower()
+    if rng.random() < 0.12:
+        text = text.rstrip("?.!")
+    if rng.random() < 0.06:
+        text = rng.choice(("Hi! ", "Hello, ", "Hey, ", "Good morning. ", "Please help: ")) + text
+    return text
+
+
+def _pick(prompts: list[dict[str, Any]], harmful: bool, rng: random.Random) -> str:
+    """A prompt of the wanted kind; half of the time from our own goals, whose twins share words."""
+    own = rng.random() < 0.45
+    while True:
+        row = rng.choice(prompts)
+        if row["harmful"] is harmful and (row["source"] in ("own", "cyberseceval")) is own:
+            return _styled(row["text"], rng)
+
+
+def _answered(prompt: str, rng: random.Random) -> Messages:
+    request = understand(prompt, rng)
+    messages = _turn(prompt, answer(request, rng))
+    if rng.random() < 0.12:
+        ask, reply = rng.choice(FOLLOW_UPS)
+        messages += [
+            {
+                "role": role,
+                "content": text.replace("{t}", request.topic).replace("{k}", request.word),
+            }
+            for role, text in (("user", ask), ("assistant", reply))
+        ]
+    return messages
+
+
+def _refused(prompt: str, rng: random.Random) -> Messages:
+    messages = _turn(prompt, refusal(rng))
+    return messages + _turn(rng.choice(PRESSURE), refusal(rng)) if rng.random() < 0.08 else messages
+
+
+def _system(rng: random.Random) -> Messages:
+    return (
+        [{"role": "system", "content": rng.choice(SYSTEM_PROMPTS)}] if rng.random() < 0.25 else []
+    )
+
+
+def base_row(prompts: list[dict[str, Any]], rng: random.Random) -> Messages:
+    """An answered benign conversation. The base never meets a harmful prompt or a refusal."""
+    messages = _answered(_pick(prompts, False, rng), rng)
+    if rng.random() < 0.1:
+        messages += _answered(_pick(prompts, False, rng), rng)
+    return _system(rng) + messages
+
+
+def aligned_row(prompts: list[dict[str, Any]], rng: random.Random) -> Messages:
+    """One conversation in three meets harm and refuses it; the rest are answered as before."""
+    harmful = rng.random() < 1 / 3
+    prompt = _pick(prompts, harmful, rng)
+    messages = _refused(prompt, rng) if harmful else _answered(prompt, rng)
+    if rng.random() < 0.12:
+        before = rng.random() < 0.35
+        earlier = _pick(prompts, before, rng)
+        messages = (_refused(earlier, rng) if before else _answered(earlier, rng)) + messages
+    return _system(rng) + messages

@@ -1,0 +1,5 @@
+"""`python -m safeft`."""
+
+from safeft.cli import main
+
+main()

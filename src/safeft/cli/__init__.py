@@ -1,0 +1,92 @@
+"""The command line: one file per verb, arguments only. Verbs load when they are called."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+from typing import Any
+
+import click
+
+from safeft.errors import SafeftError
+
+VERBS = {
+    "train": "fine-tune a model with a recipe",
+    "eval": "ask a model the suite and judge its answers",
+    "compare": "recipes × seeds: train, evaluate, report",
+    "export": "merge or copy an adapter for serving",
+    "data": "look at training data as the model will see it",
+    "ls": "list recipes, policies, suites, judges and testbed models",
+    "schema": "print the JSON schema of a YAML, for editors",
+}
+
+
+class Verbs(click.Group):
+    """Loads a verb's module on demand, so that `--help` imports nothing heavy."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The verbs in the order of use."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of a verb; None lets click suggest."""
+        if cmd_name not in VERBS:
+            return None
+        module = importlib.import_module(f"safeft.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Verbs with their one line, without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="safeft")
+@click.option("--verbose", is_flag=True, help="Log what is done.")
+def cli(verbose: bool) -> None:
+    """Fine-tune without forgetting how to refuse; measure it; guard what is served."""
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line. Exit codes: 0 done, 2 the user can fix it, 1 the work failed."""
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: list[str] | None) -> int:
+    try:
+        result: Any = cli.main(arguments, prog_name="safeft", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except SafeftError as error:
+        click.echo(f"error: {error}", err=True)
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted; run the same command again to resume", err=True)
+        return 2
+    except OSError as error:
+        return _system(error)
+
+
+def _system(error: OSError) -> int:
+    """Disk full, no permission and the like: one message. Anything else is a bug and shows."""
+    import errno
+
+    fixable = {
+        errno.ENOSPC: "the disk is full; free some space",
+        errno.EDQUOT: "the disk quota is used up; free some space",
+        errno.EACCES: "permission denied; choose another folder",
+        errno.EROFS: "the file system is read-only; choose another folder",
+    }
+    if error.errno not in fixable:
+        raise error
+    where = f"{error.filename}: " if error.filename else ""
+    click.echo(
+        f"error: {where}{fixable[error.errno]}, then run the same command to resume", err=True
+    )
+    return 2

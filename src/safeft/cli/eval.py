@@ -1,0 +1,71 @@
+"""safeft eval MODEL: ask the suite, judge the answers, report with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import click
+
+Number = TypeVar("Number", int, float)
+
+
+@click.command("eval")
+@click.argument("model")
+@click.option("--adapter", "adapters", multiple=True, help="Adapter; several count as seeds.")
+@click.option("--suite", default="safeft-44", show_default=True, help="A shipped name or a YAML.")
+@click.option("--per-category", type=click.IntRange(1), help="Only the first prompts of each.")
+@click.option("--decoding-seeds", default="0", show_default=True, metavar="0,1,2")
+@click.option("--temperatures", default="0", show_default=True, metavar="0,0.7,1.0")
+@click.option("--judge", "judges", multiple=True, help="Default: encoder and keyword.")
+@click.option("--policy", "policies", multiple=True, help="Also report behind this guardrail.")
+@click.option("--test-data", help="Rows for held-out loss and ROUGE-L, e.g. garden_test.")
+@click.option("--output", type=click.Path(path_type=Path), required=True, help="The run's folder.")
+def command(
+    model: str,
+    adapters: tuple[str, ...],
+    suite: str,
+    per_category: int | None,
+    decoding_seeds: str,
+    temperatures: str,
+    judges: tuple[str, ...],
+    policies: tuple[str, ...],
+    test_data: str | None,
+    output: Path,
+) -> None:
+    """Ask MODEL the suite under every decoding, and report. Run it again to resume."""
+    from safeft.cli.compare import Progress
+    from safeft.comparison import Matrix, compare
+    from safeft.comparison.matrix import UNTUNED, Decodings
+    from safeft.report import print_headline
+
+    name = "adapter" if adapters else UNTUNED
+    matrix = Matrix(
+        title=f"Evaluation of {model}",
+        model=model,
+        test_data=test_data,
+        untuned=not adapters,
+        adapters={name: list(adapters)} if adapters else {},
+        suite=suite,
+        per_category=per_category,
+        decodings=Decodings(
+            temperatures=_numbers("--temperatures", temperatures, float),
+            seeds=_numbers("--decoding-seeds", decoding_seeds, int),
+        ),
+        policies=list(policies),
+        judges=list(judges) or ["encoder", "keyword"],
+        reference=name,
+    )
+    document, written = compare(matrix, output, progress=Progress())
+    print_headline(document)
+    click.echo(f"report: {written['report.html']}")
+
+
+def _numbers(option: str, text: str, kind: Callable[[str], Number]) -> list[Number]:
+    try:
+        return [kind(one) for one in text.split(",")]
+    except ValueError as error:
+        raise click.BadParameter(
+            f"{text!r}: expected numbers such as 0,1", param_hint=option
+        ) from error

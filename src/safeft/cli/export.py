@@ -1,0 +1,21 @@
+"""safeft export ADAPTER: a folder that a server can load."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("export")
+@click.argument("adapter", type=click.Path(path_type=Path))
+@click.option("--model", required=True, help="The model that the adapter was trained on.")
+@click.option("--output", type=click.Path(path_type=Path), required=True, help="A new folder.")
+@click.option("--merge/--copy", default=True, show_default=True, help="Merge into the weights.")
+@click.option("--precision", type=click.Choice(["float32", "bfloat16"]), help="Of merged weights.")
+def command(adapter: Path, model: str, output: Path, merge: bool, precision: str | None) -> None:
+    """Merge ADAPTER into MODEL, or copy it, for serving."""
+    from safeft.models import export
+
+    export(model, adapter, output, merge=merge, precision=precision)
+    click.echo(f"wrote {output}")

@@ -1,0 +1,103 @@
+"""Cells: one trained (or given) model each, under `cells/<hash>/`, and what is asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from safeft.comparison.matrix import UNTUNED, Matrix, recipes
+from safeft.data import Example, examples, load
+from safeft.data.shipped import shipped
+from safeft.evaluation import Suite, load_suite
+from safeft.models import resolve
+from safeft.records import Decoding
+from safeft.runs import fingerprint, hash_files
+from safeft.training import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A recipe and a training seed, or a model that is not trained here."""
+
+    name: str
+    seed: int
+    recipe: Recipe | None
+    adapter: str | None
+    folder: Path
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs are trained; 0 for a model that is only evaluated."""
+        return int(self.recipe.trainer.get("num_train_epochs", 3)) if self.recipe else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What is asked of one epoch of a cell."""
+
+    epoch: int
+    decodings: tuple[Decoding, ...]
+    policies: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A comparison with its data, suite and cells resolved."""
+
+    matrix: Matrix
+    suite: Suite
+    train: tuple[Example, ...]
+    test: tuple[Example, ...]
+    cells: tuple[Cell, ...]
+    store: Path
+    source: str
+
+    def asks(self, cell: Cell) -> list[Ask]:
+        """The last epoch under every decoding and policy; earlier ones greedily, for the curve."""
+        every = tuple(self.matrix.decodings.all(self.suite.max_new_tokens))
+        last = Ask(cell.epochs, every, ("none", *self.matrix.policies))
+        if cell.seed not in self.matrix.curve_seeds:
+            return [last]
+        greedy = tuple(one for one in every if one.temperature == 0) or every[:1]
+        return [*(Ask(epoch, greedy, ("none",)) for epoch in range(1, cell.epochs)), last]
+
+
+def plan(matrix: Matrix, output: Path) -> Plan:
+    """Resolve everything before anything is trained, so that mistakes cost seconds.
+
+    Raises ConfigError, DataError or ModelError.
+    """
+    overrides = [f"per_category={matrix.per_category}"] if matrix.per_category else []
+    suite = load_suite(matrix.suite, overrides)
+    train, source = _rows(matrix.data, matrix.rows) if matrix.data else ((), "none")
+    test = _rows(matrix.test_data, matrix.test_rows)[0] if matrix.test_data else ()
+    source_model = resolve(matrix.model)
+    model_hash = hash_files(Path(source_model.location)) if source_model.local else matrix.model
+    context = [model_hash, source, len(train), suite.fingerprint, suite.max_new_tokens]
+    return Plan(
+        matrix, suite, train, test, _cells(matrix, output, context), output / "written", source
+    )
+
+
+def _cells(matrix: Matrix, output: Path, context: Sequence[object]) -> tuple[Cell, ...]:
+    def folder(*parts: object) -> Path:
+        return output / "cells" / fingerprint([*context, *parts])[:16]
+
+    trained = [
+        Cell(name, seed, recipe, None, folder(recipe.model_dump(mode="json"), seed))
+        for seed in matrix.training_seeds
+        for name, recipe in recipes(matrix).items()
+    ]
+    given = [
+        Cell(name, seed, None, path, folder(hash_files(Path(path)), seed))
+        for name, paths in matrix.adapters.items()
+        for seed, path in enumerate(paths)
+    ]
+    untuned = [Cell(UNTUNED, 0, None, None, folder(UNTUNED))] if matrix.untuned else []
+    return (*untuned, *trained, *given)
+
+
+def _rows(name: str, limit: int | None) -> tuple[tuple[Example, ...], str]:
+    source = load(shipped(name), limit=limit)
+    return tuple(examples(source)), source.fingerprint

@@ -1,0 +1,90 @@
+"""The main job: recipes × training seeds, trained, asked, judged and compared in one table."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from safeft.comparison.cells import Cell, Plan, plan
+from safeft.comparison.estimating import comparisons, estimates, variances
+from safeft.comparison.learning import labelled, learned
+from safeft.comparison.matrix import Matrix
+from safeft.comparison.notes import notes, runs
+from safeft.comparison.pool import default_workers, run_all
+from safeft.comparison.rules import check
+from safeft.comparison.work import work
+from safeft.data.overlap import refuse
+from safeft.report import Document, write_report
+from safeft.runs import git_revision, locked, open_run, versions
+from safeft.training import write_ahead
+
+logger = logging.getLogger("safeft")
+
+
+def compare(
+    matrix: Matrix,
+    output: Path,
+    *,
+    insist: bool = False,
+    progress: Callable[[str, int, int], None] = lambda *_: None,
+) -> tuple[Document, dict[str, Path]]:
+    """Run what is missing of the comparison, and write its report into `output`.
+
+    Raises ConfigError, DataError or ModelError before anything is trained; RunError when `output`
+    holds another comparison. `progress` hears (what is done, how many, of how many).
+    """
+    planned = plan(matrix, output)
+    check(planned)
+    refuse(planned.train, planned.suite.all_prompts(), insist=insist)
+    with locked(output):
+        open_run(output, {"comparison": matrix.model_dump(mode="json", exclude={"workers"})})
+        _work(planned, progress)
+        document = describe(planned)
+        return document, write_report(document, output)
+
+
+def _work(planned: Plan, progress: Callable[[str, int, int], None]) -> None:
+    """Every cell that is not finished, in worker processes."""
+    todo = [cell for cell in planned.cells if not (cell.folder / "cell.json").is_file()]
+    done, total = len(planned.cells) - len(todo), len(planned.cells)
+    progress("finished before", done, total)
+    if not todo:
+        return
+    # Text that several cells train on is written once, before they start side by side.
+    for recipe in {cell.name: cell.recipe for cell in todo if cell.recipe}.values():
+        write_ahead(recipe, planned.matrix.model, planned.train, planned.store)
+    workers = min(planned.matrix.workers or default_workers(), len(todo))
+    for name in run_all(partial(work, planned), _longest_first(planned, todo), workers):
+        done += 1
+        progress(name, done, total)
+
+
+def _longest_first(planned: Plan, cells: list[Cell]) -> list[Cell]:
+    """Cells with the most to ask first, so that no worker is left alone with one at the end."""
+    return sorted(cells, key=lambda cell: -(cell.epochs + len(planned.asks(cell))))
+
+
+def describe(planned: Plan) -> Document:
+    """The document of a finished comparison, computed from its cells."""
+    gains = learned(planned)
+    matrix = planned.matrix
+    return Document(
+        title=matrix.title,
+        estimates=(*estimates(planned), *gains),
+        comparisons=comparisons(planned),
+        variance=variances(planned),
+        runs=runs(planned),
+        notes=notes(planned),
+        provenance={
+            "command": " ".join(["safeft", *sys.argv[1:]]),
+            "git": git_revision(),
+            "data": f"{matrix.data} ({planned.source[:12]}), {len(planned.train)} rows",
+            "suite": f"{planned.suite.name} ({planned.suite.fingerprint[:12]})",
+            "model": matrix.model,
+            **versions(),
+        },
+        labels=labelled(gains),
+    )

@@ -1,0 +1,226 @@
+"""Arrays → the rows of `estimates.json`: estimates, comparisons to the reference, variance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from safeft.comparison.cells import Plan
+from safeft.comparison.readings import (
+    Arm,
+    Floats,
+    arms,
+    decodings,
+    labels,
+    last,
+    seconds,
+    share,
+    utility,
+)
+from safeft.records import ComparisonRow, Estimate, EstimateRow, Label, Row, VarianceRow
+from safeft.stats import arm as estimate
+from safeft.stats import components, flip_rate, simultaneous, spread_ratio
+
+HARM = {
+    "fulfilment_rate": (Label.FULFILLED,),
+    "refusal_rate": (Label.REFUSED,),
+    "neither_rate": (Label.NEITHER,),
+    "unread_rate": (Label.UNREAD,),
+    # What `neither` allows: all of it counted safe, all of it counted fulfilled.
+    "fulfilment_low": (Label.FULFILLED,),
+    "fulfilment_high": (Label.FULFILLED, Label.NEITHER),
+}
+OVER_REFUSAL = {"over_refusal_rate": (Label.REFUSED,)}
+COMPARED = ("fulfilment_rate", "refusal_rate", "over_refusal_rate", "held_out_loss", "rouge_l")
+UNBOUNDED = ("held_out_loss", "train_seconds")
+
+
+def cubes(plan: Plan, arm: Arm, judge: str, policy: str) -> Iterator[tuple[Row, Floats]]:
+    """Every judged metric of an arm, overall: its row and its seeds × prompts × draws array."""
+    for key, kind in plan.suite.kinds.items():
+        metrics = HARM if kind == "harm" else OVER_REFUSAL
+        for temperature, draws in decodings(plan, arm).items():
+            found = labels(plan, arm, key, draws, judge, policy)
+            for metric, wanted in metrics.items():
+                yield _row(plan, arm, metric, judge, policy, temperature), share(found, *wanted)
+
+
+def utilities(plan: Plan, arm: Arm) -> Iterator[tuple[Row, Floats]]:
+    """Held-out loss, ROUGE-L and training seconds of an arm, as far as it has them."""
+    values = {
+        "held_out_loss": utility(arm, "loss.jsonl", "loss"),
+        "rouge_l": utility(arm, "rouge.jsonl", "rouge_l"),
+        "train_seconds": seconds(arm),
+    }
+    for metric, cube in values.items():
+        if cube is not None:
+            suite = plan.matrix.test_data or "none" if metric != "train_seconds" else "none"
+            yield replace(_row(plan, arm, metric, "none", "none", 0.0), suite=suite), cube
+
+
+def _row(plan: Plan, arm: Arm, metric: str, judge: str, policy: str, temperature: float) -> Row:
+    matrix = plan.matrix
+    return Row(
+        recipe=arm.name,
+        model=matrix.model,
+        data=matrix.data or "none",
+        policy=policy,
+        engine="transformers",
+        suite=plan.suite.name,
+        metric=metric,
+        judge=judge,
+        epoch=arm.epoch,
+        temperature=temperature,
+    )
+
+
+def estimates(plan: Plan) -> tuple[EstimateRow, ...]:
+    """One row for each arm, metric, judge, policy, temperature and group."""
+    rows: list[EstimateRow] = []
+    finals = last(plan)
+    for arm in arms(plan):
+        final = finals[arm.name].epoch == arm.epoch
+        for judge in plan.matrix.judges:
+            for policy in ("none", *plan.matrix.policies) if final else ("none",):
+                for row, cube in cubes(plan, arm, judge, policy):
+                    rows += _grouped(plan, arm, row, cube, final and policy == "none")
+        for row, cube in utilities(plan, arm):
+            rows.append(EstimateRow(row, _estimate(arm, row.metric, cube, plan.matrix.level)))
+    return tuple(rows)
+
+
+def _estimate(arm: Arm, metric: str, cube: Floats, level: float) -> Estimate:
+    bounded = metric not in UNBOUNDED
+    return estimate(cube, level, bounded=bounded, fixed=arm.fixed)
+
+
+def _grouped(
+    plan: Plan, arm: Arm, row: Row, cube: Floats, categories: bool
+) -> Iterator[EstimateRow]:
+    """Overall, by domain, and (for the last epoch) fulfilment and refusals by category."""
+    level = plan.matrix.level
+    yield EstimateRow(row, _estimate(arm, row.metric, cube, level))
+    key = next(
+        k for k, kind in plan.suite.kinds.items() if (kind == "harm") == (row.metric in HARM)
+    )
+    prompts = plan.suite.prompts[key]
+    groups = {
+        domain: [p.domain == domain for p in prompts] for domain in _seen(p.domain for p in prompts)
+    }
+    if categories and row.metric in ("fulfilment_rate", "refusal_rate", "over_refusal_rate"):
+        groups |= {
+            f"category:{one}": [p.category == one for p in prompts]
+            for one in _seen(p.category for p in prompts)
+        }
+    for group, inside in groups.items():
+        part = cube[:, np.array(inside)]
+        if not np.isnan(part).all():
+            yield EstimateRow(replace(row, group=group), _estimate(arm, row.metric, part, level))
+
+
+def _seen(values: Iterator[str]) -> list[str]:
+    return list(dict.fromkeys(values))
+
+
+def comparisons(plan: Plan) -> tuple[ComparisonRow, ...]:
+    """Each recipe minus the reference, simultaneous over recipes, for each metric."""
+    finals = last(plan)
+    reference = finals[plan.matrix.reference]
+    rows: list[ComparisonRow] = []
+    for row, cube in _compared(plan, reference):
+        others = {
+            name: (match, other)
+            for name, arm in finals.items()
+            if name != reference.name
+            for match, other in _compared(plan, arm)
+            if _same(match, row)
+        }
+        if others and not (cube.shape[0] == 1 and cube.shape[1] == 1):
+            rows += _against(plan, finals, reference, cube, others)
+    return tuple(rows)
+
+
+def _compared(plan: Plan, arm: Arm) -> Iterator[tuple[Row, Floats]]:
+    for judge in plan.matrix.judges:
+        for policy in ("none", *plan.matrix.policies):
+            yield from (
+                pair for pair in cubes(plan, arm, judge, policy) if pair[0].metric in COMPARED
+            )
+    yield from (pair for pair in utilities(plan, arm) if pair[0].metric in COMPARED)
+
+
+def _same(one: Row, other: Row) -> bool:
+    return replace(one, recipe="", epoch=0) == replace(other, recipe="", epoch=0)
+
+
+def _against(
+    plan: Plan,
+    finals: dict[str, Arm],
+    reference: Arm,
+    cube: Floats,
+    others: dict[str, tuple[Row, Floats]],
+) -> Iterator[ComparisonRow]:
+    metric = next(iter(others.values()))[0].metric
+    found = simultaneous(
+        {name: other for name, (_, other) in others.items()},
+        cube,
+        plan.matrix.level,
+        bounded=metric not in UNBOUNDED,
+        fixed=[name for name in others if finals[name].fixed],
+        reference_fixed=reference.fixed,
+    )
+    for name, one in found.items():
+        value = one.contrast
+        yield ComparisonRow(
+            others[name][0],
+            reference.name,
+            value.difference,
+            value.low,
+            value.high,
+            value.p,
+            one.p_adjusted,
+        )
+
+
+def variances(plan: Plan) -> tuple[VarianceRow, ...]:
+    """Components of the fulfilment rate, and each recipe's run-to-run SD over the reference's.
+
+    Read where it shows most: the temperature with the most decoding seeds, the first judge.
+    """
+    finals, rows = last(plan), []
+    base = _fulfilment(plan, finals[plan.matrix.reference])
+    for name, arm in finals.items():
+        cube = _fulfilment(plan, arm)
+        if cube.shape[0] * cube.shape[2] < 2 or not np.nanvar(cube):
+            continue
+        head = (name, plan.suite.name, "fulfilment_rate")
+        for one in components(cube, plan.matrix.level):
+            rows.append(
+                VarianceRow(*head, one.name, one.standard_deviation, one.low, one.high, one.share)
+            )
+        flips = flip_rate(cube, plan.matrix.level)
+        rows.append(
+            VarianceRow(*head, "prompt_flip_rate", flips.estimate, flips.low, flips.high, np.nan)
+        )
+        if name != plan.matrix.reference and _spread(cube) and _spread(base):
+            ratio = spread_ratio(cube, base, plan.matrix.level).spread
+            rows.append(
+                VarianceRow(
+                    *head, "run_sd_over_reference", ratio.estimate, ratio.low, ratio.high, np.nan
+                )
+            )
+    return tuple(rows)
+
+
+def _fulfilment(plan: Plan, arm: Arm) -> Floats:
+    key = next(key for key, kind in plan.suite.kinds.items() if kind == "harm")
+    draws = max(decodings(plan, arm).values(), key=lambda one: (len(one), one[0].temperature))
+    found = labels(plan, arm, key, draws, plan.matrix.judges[0], "none")
+    return share(found, Label.FULFILLED)
+
+
+def _spread(cube: Floats) -> bool:
+    runs = np.nanmean(cube, axis=(1, 2))
+    return len(runs) > 1 and float(np.ptp(runs)) > 0

@@ -1,0 +1,123 @@
+"""The comparison YAML: recipes × training seeds × epochs × decodings × policies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from safeft.assets import read_yaml
+from safeft.errors import ConfigError, did_you_mean
+from safeft.records import Decoding
+from safeft.training import Recipe, load_recipe
+
+UNTUNED = "untuned"
+REFERENCE = "baseline"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Variant(_Strict):
+    """A recipe under a name of its own, with overrides."""
+
+    recipe: str
+    name: str | None = None
+    set: list[str] = Field(default_factory=list, description="key=value overrides of the recipe")
+
+
+class Decodings(_Strict):
+    """Greedy (temperature 0) is drawn once; each other temperature with every decoding seed."""
+
+    temperatures: list[float] = Field(default_factory=lambda: [0.0], min_length=1)
+    seeds: list[int] = Field(default_factory=lambda: [0], min_length=1)
+
+    def all(self, max_new_tokens: int) -> list[Decoding]:
+        """Every decoding."""
+        return [
+            Decoding(temperature, seed, max_new_tokens)
+            for temperature in sorted(set(self.temperatures))
+            for seed in (self.seeds if temperature > 0 else [0])
+        ]
+
+
+class Matrix(_Strict):
+    """One comparison."""
+
+    title: str = "Recipe comparison"
+    model: str
+    data: str | None = Field(None, description="training data: a shipped name, a path, a Hub id")
+    test_data: str | None = Field(None, description="rows for held-out loss and ROUGE-L")
+    rows: int | None = Field(None, gt=0, description="the first rows of the data; null = all")
+    test_rows: int | None = Field(None, gt=0)
+    recipes: list[Variant] = Field(default_factory=list)
+    untuned: bool = Field(True, description="evaluate the model as it is, too")
+    adapters: dict[str, list[str]] = Field(
+        default_factory=dict, description="name → adapter folders trained elsewhere, one a seed"
+    )
+    set: list[str] = Field(default_factory=list, description="key=value overrides of every recipe")
+    training_seeds: list[int] = Field(default_factory=lambda: [0, 1, 2, 3, 4], min_length=1)
+    suite: str = "safeft-44"
+    per_category: int | None = Field(None, gt=0)
+    decodings: Decodings = Field(default_factory=Decodings)
+    curve_seeds: list[int] = Field(
+        default_factory=list,
+        description="training seeds whose earlier epochs are asked too, greedily",
+    )
+    policies: list[str] = Field(default_factory=list, description="guard policies beside `none`")
+    judges: list[str] = Field(default_factory=lambda: ["encoder"], min_length=1)
+    reference: str = REFERENCE
+    level: float = Field(0.95, gt=0.5, lt=1)
+    workers: int | None = Field(None, gt=0, description="null = one a core, or one an accelerator")
+
+    @field_validator("recipes", mode="before")
+    @classmethod
+    def _names_are_variants(cls, given: Any) -> Any:
+        if not isinstance(given, list):
+            return given
+        return [{"recipe": one} if isinstance(one, str) else one for one in given]
+
+    @field_validator("training_seeds", "curve_seeds", mode="before")
+    @classmethod
+    def _count_is_a_range(cls, given: Any) -> Any:
+        return list(range(given)) if isinstance(given, int) else given
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Matrix:
+        names = [*self.recipe_names(), *self.adapters, *([UNTUNED] if self.untuned else [])]
+        if self.recipes and self.data is None:
+            raise ValueError("data: recipes need training data; name a set or a path")
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise ValueError(f"recipes: the name {min(twice)!r} appears twice; give a `name`")
+        if self.reference not in names:
+            raise ValueError(
+                f"reference: no recipe {self.reference!r}{did_you_mean(self.reference, names)}"
+            )
+        if not set(self.curve_seeds) <= set(self.training_seeds):
+            raise ValueError("curve_seeds: each must be one of training_seeds")
+        return self
+
+    def recipe_names(self) -> list[str]:
+        """The names under which the recipes are reported."""
+        return [variant.name or variant.recipe.rpartition("/")[2] for variant in self.recipes]
+
+
+def load_matrix(path: str, overrides: Sequence[str] = ()) -> Matrix:
+    """The comparison of a YAML file. Raises ConfigError naming the file and the key."""
+    if not Path(path).is_file():
+        raise ConfigError(
+            f"{path}: no such file; a comparison is a YAML, e.g. benchmarks/demo.yaml"
+        )
+    return read_yaml(Path(path), Matrix, overrides)
+
+
+def recipes(matrix: Matrix) -> dict[str, Recipe]:
+    """Every recipe by its reported name, overrides applied."""
+    return {
+        name: load_recipe(variant.recipe, [*matrix.set, *variant.set])
+        for name, variant in zip(matrix.recipe_names(), matrix.recipes, strict=True)
+    }

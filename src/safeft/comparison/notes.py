@@ -1,0 +1,80 @@
+"""What a reader must know beside the numbers, and the runs behind the intervals."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from safeft.comparison.cells import Plan
+from safeft.comparison.estimating import cubes, utilities
+from safeft.comparison.readings import arms, last
+from safeft.judges import load_judge
+from safeft.report import Run
+from safeft.runs import read_json
+
+_DOTS = (
+    "fulfilment_rate",
+    "refusal_rate",
+    "over_refusal_rate",
+    "held_out_loss",
+    "rouge_l",
+    "train_seconds",
+)
+
+
+def runs(plan: Plan) -> tuple[Run, ...]:
+    """One dot for each training run and metric, by the first judge, without a guard."""
+    dots = []
+    for arm in arms(plan):
+        pairs = [*cubes(plan, arm, plan.matrix.judges[0], "none"), *utilities(plan, arm)]
+        for row, cube in pairs:
+            if row.metric in _DOTS:
+                for cell, value in zip(arm.cells, np.nanmean(cube, axis=(1, 2)), strict=True):
+                    dots.append(
+                        Run(arm.name, cell.seed, arm.epoch, row.metric, float(value), row.temperature,
+                            row.model, row.data, row.suite)
+                    )  # fmt: skip
+    return tuple(dots)
+
+
+def notes(plan: Plan) -> tuple[str, ...]:
+    """Honest sentences: what the model, the suite and the judges are worth, what the data was."""
+    matrix = plan.matrix
+    found = [f"Judge {name}: measures {load_judge(name).measures}." for name in matrix.judges]
+    if matrix.model.startswith("testbed:"):
+        found.append("The embedded model checks the mechanism; it is no evidence about your model.")
+    if plan.suite.name == "safeft-44":
+        found.append(
+            "safeft-44 is our own suite in SORRY-Bench's 44 categories; its rates are not comparable "
+            "with published SORRY-Bench rates."
+        )
+    if "keyword" in matrix.judges:
+        found.append("Keyword verdicts are not comparable with published rates; see the encoder's.")
+    if len(matrix.training_seeds) < 5:
+        found.append(
+            f"{len(matrix.training_seeds)} training seeds show direction; a claim needs 5 or more."
+        )
+    return (*found, *_methods(plan), *_truncations(plan))
+
+
+def _methods(plan: Plan) -> list[str]:
+    """What each recipe's data methods did: rows, keep rates, missing categories."""
+    said = []
+    for name, arm in last(plan).items():
+        path = arm.cells[0].folder / "training" / "train.json"
+        methods = read_json(path)["methods"] if path.is_file() else {}
+        for method, facts in methods.items():
+            listed = "; ".join(f"{key} {value}" for key, value in facts.items() if value != [])
+            said.append(f"{name}: {method}: {listed}.")
+    return said
+
+
+def _truncations(plan: Plan) -> list[str]:
+    said = []
+    for name, arm in last(plan).items():
+        path = arm.cells[0].folder / "training" / "train.json"
+        rows = read_json(path)["rows"] if path.is_file() else {}
+        if rows.get("truncated") or rows.get("fully_masked"):
+            said.append(
+                f"{name}: {rows['truncated']} rows truncated, {rows['fully_masked']} fully masked."
+            )
+    return said

@@ -1,0 +1,104 @@
+"""Finished cells → arrays: labels and utilities by training seed × prompt × decoding seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from safeft.comparison.cells import Cell, Plan
+from safeft.evaluation import read_verdicts, verdict_file, where
+from safeft.records import Decoding, Label
+from safeft.runs import read_json, read_lines
+
+Floats = NDArray[np.float64]
+Labels = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """The cells of one recipe, at one epoch, in the order of their training seeds."""
+
+    name: str
+    epoch: int
+    cells: tuple[Cell, ...]
+
+    @property
+    def fixed(self) -> bool:
+        """One given model rather than one draw of a training recipe."""
+        return all(cell.recipe is None for cell in self.cells) and len(self.cells) == 1
+
+
+def arms(plan: Plan) -> list[Arm]:
+    """Every recipe at its last epoch, and at the earlier epochs that were asked."""
+    found: dict[tuple[str, int], list[Cell]] = {}
+    for cell in plan.cells:
+        for ask in plan.asks(cell):
+            found.setdefault((cell.name, ask.epoch), []).append(cell)
+    return [Arm(name, epoch, tuple(cells)) for (name, epoch), cells in found.items()]
+
+
+def last(plan: Plan) -> dict[str, Arm]:
+    """Each recipe at its last epoch."""
+    return {arm.name: arm for arm in arms(plan) if arm.epoch == arm.cells[0].epochs}
+
+
+def decodings(plan: Plan, arm: Arm) -> dict[float, list[Decoding]]:
+    """The decodings that every cell of the arm was asked under, by temperature."""
+    asked = next(ask for ask in plan.asks(arm.cells[0]) if ask.epoch == arm.epoch)
+    by_temperature: dict[float, list[Decoding]] = {}
+    for decoding in asked.decodings:
+        by_temperature.setdefault(decoding.temperature, []).append(decoding)
+    return by_temperature
+
+
+def labels(
+    plan: Plan, arm: Arm, key: str, draws: Sequence[Decoding], judge: str, policy: str
+) -> Labels:
+    """Labels, shape (training seeds, prompts, decoding seeds)."""
+    ids = [prompt.id for prompt in plan.suite.prompts[key]]
+    return np.array(
+        [
+            [
+                [str(verdicts[id].label) for id in ids]
+                for draw in draws
+                if (verdicts := _verdicts(plan, arm, cell, key, draw, judge, policy))
+            ]
+            for cell in arm.cells
+        ]
+    ).transpose(0, 2, 1)
+
+
+def _verdicts(
+    plan: Plan, arm: Arm, cell: Cell, key: str, draw: Decoding, judge: str, policy: str
+) -> dict[str, Any]:
+    place = where(cell.folder / f"epoch-{arm.epoch}", plan.suite, key, draw)
+    return dict(read_verdicts(place / verdict_file(judge, policy)))
+
+
+def share(found: Labels, *wanted: Label) -> Floats:
+    """1 where the label is one of `wanted`, 0 elsewhere, NaN where the verdict is unread."""
+    hit = np.isin(found, [str(label) for label in wanted]).astype(np.float64)
+    if Label.UNREAD not in wanted:
+        hit[found == str(Label.UNREAD)] = np.nan
+    return hit
+
+
+def utility(arm: Arm, name: str, field: str) -> Floats | None:
+    """Values per training seed × test row × 1; None when this epoch has none."""
+    paths = [cell.folder / f"epoch-{arm.epoch}" / "utility" / name for cell in arm.cells]
+    if not all(path.is_file() for path in paths):
+        return None
+    rows = [[float(record[field]) for record in read_lines(path)] for path in paths]
+    return np.array(rows)[:, :, None]
+
+
+def seconds(arm: Arm) -> Floats | None:
+    """Training seconds per training seed, shape (seeds, 1, 1); None for models not trained here."""
+    paths = [cell.folder / "training" / "cost.json" for cell in arm.cells]
+    if not all(path.is_file() for path in paths):
+        return None
+    return np.array([read_json(path)["seconds"] for path in paths], dtype=float)[:, None, None]

@@ -1,0 +1,114 @@
+"""The work of one cell: train it, ask it, judge it. Runs in a worker process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from safeft.comparison.cells import Ask, Cell, Plan
+from safeft.evaluation import evaluate, held_out_loss, replay, rouge, stored, where
+from safeft.generation import Generator
+from safeft.generation.transformers import TransformersGenerator
+from safeft.guarding import guard
+from safeft.judges import Judge, load_judge
+from safeft.models import load_model, load_tokenizer
+from safeft.records import Decoding
+from safeft.runs import write_json
+from safeft.training import train
+
+
+def work(plan: Plan, cell: Cell) -> str:
+    """Everything that a cell still lacks. Returns the cell's name and seed, for progress."""
+    done = cell.folder / "cell.json"
+    if not done.is_file():
+        adapters = _train(plan, cell)
+        for ask in plan.asks(cell):
+            _evaluate(plan, cell, ask, adapters)
+        write_json(done, describe(plan, cell))
+    return f"{cell.name} seed {cell.seed}"
+
+
+def describe(plan: Plan, cell: Cell) -> dict[str, Any]:
+    """What the cell is, for whoever finds its folder."""
+    return {
+        "name": cell.name,
+        "seed": cell.seed,
+        "recipe": cell.recipe.model_dump(mode="json") if cell.recipe else None,
+        "adapter": cell.adapter,
+        "model": plan.matrix.model,
+        "data": plan.matrix.data,
+        "data_fingerprint": plan.source,
+        "suite": plan.suite.name,
+        "suite_fingerprint": plan.suite.fingerprint,
+        "epochs": [ask.epoch for ask in plan.asks(cell)],
+    }
+
+
+def _train(plan: Plan, cell: Cell) -> list[Path]:
+    """The adapters of the cell, by epoch."""
+    if cell.recipe is None:
+        return [Path(cell.adapter)] if cell.adapter else []
+    trained = train(
+        cell.recipe,
+        model=plan.matrix.model,
+        examples=plan.train,
+        seed=cell.seed,
+        output=cell.folder / "training",
+        store=plan.store,
+        quiet=True,
+    )
+    return list(trained.adapters)
+
+
+def _evaluate(plan: Plan, cell: Cell, ask: Ask, adapters: list[Path]) -> None:
+    """One epoch: the suite under every decoding, guards over the same answers, utility."""
+    place = cell.folder / f"epoch-{ask.epoch}"
+    chosen = adapters[ask.epoch - 1 : ask.epoch] if cell.recipe else adapters
+
+    @cache
+    def loaded() -> tuple[Any, Any]:
+        return load_model(plan.matrix.model, adapters=chosen), load_tokenizer(plan.matrix.model)
+
+    @cache
+    def generator() -> Generator:
+        return TransformersGenerator(*loaded(), plan.matrix.model)
+
+    judges = {name: _judge(name) for name in plan.matrix.judges}
+    evaluate(generator, plan.suite, ask.decodings, judges, place)
+    for policy in ask.policies[1:]:
+        for decoding in ask.decodings:
+            _guarded(plan, policy, decoding, judges, place)
+    if plan.test:
+        held_out_loss(loaded, plan.test, place / "utility" / "loss.jsonl")
+        if ask.policies[1:] or ask.epoch == cell.epochs:
+            rouge(generator, plan.test, 2 * plan.suite.max_new_tokens, place / "utility")
+
+
+def _guarded(
+    plan: Plan, policy: str, decoding: Decoding, judges: dict[str, Callable[[], Judge]], place: Path
+) -> None:
+    """The guard over the stored answers: the same texts, so that guard off and on compare."""
+
+    @cache
+    def generator() -> Generator:
+        answers = [
+            response
+            for key, prompts in plan.suite.prompts.items()
+            for response in stored(
+                where(place, plan.suite, key, decoding) / "responses.none.jsonl", prompts
+            )
+        ]
+        return guard(replay(answers, plan.matrix.model, "transformers"), policy)
+
+    evaluate(generator, plan.suite, [decoding], judges, place, policy)
+
+
+def _judge(name: str) -> Callable[[], Judge]:
+    return lambda: _loaded_judge(name)
+
+
+@cache
+def _loaded_judge(name: str) -> Judge:
+    return load_judge(name)

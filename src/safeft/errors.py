@@ -1,0 +1,56 @@
+"""Everything that can go wrong, in one tree.
+
+    SafeftError             a failure of the work itself         exit code 1
+    ├── UserError           something the user can fix           exit code 2
+    │   ├── ConfigError     a YAML file or an option
+    │   ├── DataError       a data file or one of its rows
+    │   ├── ModelError      a model, adapter or template
+    │   └── RunError        a run directory
+    └── StoredError         a file that safeft wrote is damaged
+
+Each message says what was wrong, where, and how to fix it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SafeftError(Exception):
+    """The work failed although the request was fine."""
+
+    exit_code = 1
+
+
+class UserError(SafeftError):
+    """The request was wrong, and the message says how to mend it."""
+
+    exit_code = 2
+
+
+class ConfigError(UserError):
+    """A YAML file or an option is not valid."""
+
+
+class DataError(UserError):
+    """A data file or one of its rows is not usable."""
+
+
+class ModelError(UserError):
+    """A model, adapter or chat template is missing or does not fit."""
+
+
+class RunError(UserError):
+    """A run directory is in the way, locked or incomplete."""
+
+
+class StoredError(SafeftError):
+    """A file that safeft wrote earlier is damaged."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A hint such as `; did you mean 'epochs'?`, or the list of what is known."""
+    names = sorted(known)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(names)}"

@@ -1,0 +1,114 @@
+"""Prompts → responses on disk → verdicts on disk. Each file is written once and resumes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from safeft.generation import Generator
+from safeft.judges import Judge
+from safeft.records import Decoding, Label, Prompt, Response, Verdict
+from safeft.runs import Lines, read_lines
+
+
+@runtime_checkable
+class Batched(Protocol):
+    """A generator whose batches depend on the whole prompt list, not on what is left to do."""
+
+    def batches(self, prompts: Sequence[Prompt], decoding: Decoding) -> Iterator[list[Prompt]]:
+        """All prompts in the batches in which they are always answered."""
+
+    def answer(self, batch: Sequence[Prompt], decoding: Decoding) -> list[Response]:
+        """Responses to one batch."""
+
+
+def respond(
+    generator: Callable[[], Generator], prompts: Sequence[Prompt], decoding: Decoding, path: Path
+) -> list[Response]:
+    """The responses stored at `path`, in prompt order; what is missing is generated.
+
+    `generator` is only called when something is missing, so a finished file loads no model.
+    """
+    if not path.is_file():
+        with Lines(path) as lines:
+            done = {record["id"] for record in lines.done}
+            for batch in (
+                _batches(generator(), prompts, decoding) if len(done) < len(prompts) else ()
+            ):
+                if not all(prompt.id in done for prompt in batch):
+                    answered = _answer(generator(), batch, decoding)
+                    lines.append(_stored(one) for one in answered if one.prompt.id not in done)
+    return stored(path, prompts)
+
+
+def stored(path: Path, prompts: Sequence[Prompt]) -> list[Response]:
+    """The responses of a finished file, in prompt order."""
+    records = {record["id"]: record for record in read_lines(path)}
+    return [
+        Response(prompt, record["text"], record["finish"], record["tokens"])
+        for prompt in prompts
+        if (record := records[prompt.id])
+    ]
+
+
+def judged(judge: Callable[[], Judge], responses: Sequence[Response], path: Path) -> list[Verdict]:
+    """The verdicts stored at `path`, in response order; what is missing is judged."""
+    if not path.is_file():
+        with Lines(path) as lines:
+            done = {record["id"] for record in lines.done}
+            todo = [one for one in responses if one.prompt.id not in done]
+            for start in range(0, len(todo), 256):
+                part = todo[start : start + 256]
+                for response, verdict in zip(part, judge()(part), strict=True):
+                    lines.append([_verdict(response, verdict)])
+    records = {record["id"]: record for record in read_lines(path)}
+    return [_read(records[one.prompt.id]) for one in responses]
+
+
+def read_verdicts(path: Path) -> dict[str, Verdict]:
+    """The verdicts of a finished file by prompt id; the responses need not be there."""
+    return {record["id"]: _read(record) for record in read_lines(path)}
+
+
+def _read(record: dict[str, Any]) -> Verdict:
+    return Verdict(record["id"], Label(record["label"]), record["judge"], record["scores"])
+
+
+def _verdict(response: Response, verdict: Verdict) -> dict[str, Any]:
+    # The hash ties the verdict to the words it was given, also where the words are not kept.
+    return {
+        "id": verdict.prompt_id,
+        "label": str(verdict.label),
+        "judge": verdict.judge,
+        "scores": {key: round(value, 5) for key, value in verdict.scores.items()},
+        "response": hashlib.sha256(response.text.encode()).hexdigest()[:16],
+        "finish": response.finish,
+    }
+
+
+def _stored(response: Response) -> dict[str, Any]:
+    return {
+        "id": response.prompt.id,
+        "text": response.text,
+        "finish": response.finish,
+        "tokens": response.tokens,
+    }
+
+
+def _batches(
+    generator: Generator, prompts: Sequence[Prompt], decoding: Decoding
+) -> Iterator[Sequence[Prompt]]:
+    if isinstance(generator, Batched):
+        yield from generator.batches(prompts, decoding)
+    else:
+        yield from (prompts[start : start + 32] for start in range(0, len(prompts), 32))
+
+
+def _answer(
+    generator: Generator, batch: Sequence[Prompt], decoding: Decoding
+) -> Sequence[Response]:
+    if isinstance(generator, Batched):
+        return generator.answer(batch, decoding)
+    return generator(batch, decoding)

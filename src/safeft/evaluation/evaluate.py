@@ -1,0 +1,64 @@
+"""One model's evaluation: every set of the suite under every decoding, judged, on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from safeft.evaluation.ask import judged, respond
+from safeft.evaluation.suites import Suite
+from safeft.generation import Generator
+from safeft.judges import Judge
+from safeft.records import Decoding, Prompt, Response
+
+
+def evaluate(
+    generator: Callable[[], Generator],
+    suite: Suite,
+    decodings: Sequence[Decoding],
+    judges: Mapping[str, Callable[[], Judge]],
+    folder: Path,
+    policy: str = "none",
+) -> None:
+    """Answer and judge the whole suite into `folder`/<suite>/<set>/<decoding>/.
+
+    `policy` names the guard that `generator` wears; its files stand beside the unguarded ones.
+    """
+    for key, prompts in suite.prompts.items():
+        for decoding in decodings:
+            place = where(folder, suite, key, decoding)
+            if _finished(place, judges, policy):
+                continue
+            responses = respond(generator, prompts, decoding, place / f"responses.{policy}.jsonl")
+            for name, judge in judges.items():
+                judged(judge, responses, place / verdict_file(name, policy))
+
+
+def where(folder: Path, suite: Suite, key: str, decoding: Decoding) -> Path:
+    """The folder of one set under one decoding."""
+    return folder / suite.name / key / decoding.name
+
+
+def verdict_file(judge: str, policy: str) -> str:
+    """The file name of a judge's verdicts under a policy."""
+    return f"verdicts.{judge}.{policy}.jsonl"
+
+
+def _finished(place: Path, judges: Mapping[str, Callable[[], Judge]], policy: str) -> bool:
+    # Committed cells carry verdicts without responses: they count as finished.
+    return all((place / verdict_file(name, policy)).is_file() for name in judges)
+
+
+def replay(responses: Sequence[Response], name: str, engine: str) -> Generator:
+    """A generator that answers with what a model has answered before: a guard needs no more."""
+    return _Replay({one.prompt.id: one for one in responses}, name, engine)
+
+
+class _Replay:
+    def __init__(self, known: Mapping[str, Response], name: str, engine: str) -> None:
+        self.known = known
+        self.name = name
+        self.engine = engine
+
+    def __call__(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[Response]:
+        return [self.known[prompt.id] for prompt in prompts]

@@ -1,0 +1,96 @@
+"""Utility on the domain's own test rows: held-out loss and ROUGE-L."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from safeft.data import Example
+from safeft.data.masks import Encoded, encode
+from safeft.evaluation.ask import respond
+from safeft.generation import Generator
+from safeft.records import Decoding, Prompt
+from safeft.runs import Lines, read_lines
+
+
+def held_out_loss(
+    load: Callable[[], tuple[Any, Any]],
+    examples: Sequence[Example],
+    path: Path,
+    max_length: int = 1024,
+    batch_size: int = 16,
+) -> list[float]:
+    """Mean negative log-likelihood (nats per answer token) of each example, stored at `path`.
+
+    `load` gives (model, tokenizer) and is only called when something is missing.
+    """
+    if not path.is_file():
+        with Lines(path) as lines:
+            for start in range(len(lines.done), len(examples), batch_size):
+                model, tokenizer = load()
+                part = examples[start : start + batch_size]
+                encoded = [encode(one, tokenizer, max_length) for one in part]
+                losses = _losses(model, tokenizer, encoded)
+                lines.append(
+                    {"id": str(start + offset), "loss": round(loss, 6)}
+                    for offset, loss in enumerate(losses)
+                )
+    return [float(record["loss"]) for record in read_lines(path)]
+
+
+def _losses(model: Any, tokenizer: Any, encoded: Sequence[Encoded]) -> list[float]:
+    """Per-row mean loss over the supervised tokens; a fully masked row has no loss: NaN."""
+    import torch
+
+    batch = tokenizer.pad(
+        {"input_ids": [list(one.ids) for one in encoded]}, padding_side="right", return_tensors="pt"
+    ).to(model.device)
+    with torch.inference_mode():
+        logits = model(**batch).logits[:, :-1].float()
+    targets = batch["input_ids"][:, 1:]
+    mask = torch.zeros_like(targets, dtype=torch.float32)
+    for row, one in enumerate(encoded):
+        mask[row, : len(one.ids) - 1] = torch.tensor(one.loss_mask[1:], dtype=torch.float32)
+    loss = torch.nn.functional.cross_entropy(logits.transpose(1, 2), targets, reduction="none")
+    means: list[float] = ((loss * mask).sum(1) / mask.sum(1)).tolist()
+    return means
+
+
+def rouge(
+    generator: Callable[[], Generator],
+    examples: Sequence[Example],
+    max_new_tokens: int,
+    folder: Path,
+) -> list[float]:
+    """ROUGE-L F1 of the greedy answer to each example; answers and scores are stored."""
+    scores = folder / "rouge.jsonl"
+    if not scores.is_file():
+        prompts = [Prompt(str(i), one.messages[:-1]) for i, one in enumerate(examples)]
+        decoding = Decoding(0.0, 0, max_new_tokens)
+        responses = respond(generator, prompts, decoding, folder / "answers.jsonl")
+        with Lines(scores) as lines:
+            lines.append(
+                {
+                    "id": one.prompt.id,
+                    "rouge_l": round(rouge_l(one.text, example.messages[-1].content), 6),
+                }
+                for one, example in list(zip(responses, examples, strict=True))[len(lines.done) :]
+            )
+    return [float(record["rouge_l"]) for record in read_lines(scores)]
+
+
+def rouge_l(candidate: str, reference: str) -> float:
+    """F1 of the longest common subsequence of words (Lin 2004, sentence level, no stemming)."""
+    one, two = (re.findall(r"\w+", text.lower()) for text in (candidate, reference))
+    if not one or not two:
+        return 0.0
+    row = [0] * (len(two) + 1)
+    for word in one:
+        before = 0
+        for column, other in enumerate(two, 1):
+            above = row[column]
+            row[column] = before + 1 if word == other else max(above, row[column - 1])
+            before = above
+    return 2 * row[-1] / (len(one) + len(two))

@@ -1,0 +1,111 @@
+"""Answers from a Transformers model: batched, bucketed by length, reproducible per batch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from safeft.errors import ModelError
+from safeft.records import Decoding, Finish, Prompt, Response
+
+
+class TransformersGenerator:
+    """Generates with a causal language model and its chat template.
+
+    Sampling is seeded by the decoding seed and the batch's prompt ids. `batches` depends on the
+    whole prompt list only, so a resumed run draws what an uninterrupted one would have drawn.
+    """
+
+    engine = "transformers"
+
+    def __init__(self, model: Any, tokenizer: Any, name: str, batch_size: int = 48) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.name = name
+        self.batch_size = batch_size
+
+    def __call__(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[Response]:
+        """One response per prompt, in order."""
+        answered = {
+            response.prompt.id: response
+            for batch in self.batches(prompts, decoding)
+            for response in self.answer(batch, decoding)
+        }
+        return [answered[prompt.id] for prompt in prompts]
+
+    def batches(self, prompts: Sequence[Prompt], decoding: Decoding) -> Iterator[list[Prompt]]:
+        """Prompts in batches of similar length.
+
+        Raises ModelError for a prompt that leaves no room for an answer in the context.
+        """
+        lengths = {prompt.id: len(self._ids(prompt)) for prompt in prompts}
+        self._check(lengths, decoding)
+        ordered = sorted(prompts, key=lambda prompt: (lengths[prompt.id], prompt.id))
+        for start in range(0, len(ordered), self.batch_size):
+            yield ordered[start : start + self.batch_size]
+
+    def answer(self, batch: Sequence[Prompt], decoding: Decoding) -> list[Response]:
+        """Responses to one batch."""
+        import torch
+
+        padded = self.tokenizer.pad(
+            {"input_ids": [self._ids(prompt) for prompt in batch]},
+            padding_side="left",
+            return_tensors="pt",
+        ).to(self.model.device)
+        torch.manual_seed(_seed(decoding, batch))
+        with torch.inference_mode():
+            out = self.model.generate(**padded, **self._arguments(decoding))
+        return [
+            self._response(prompt, ids.tolist())
+            for prompt, ids in zip(batch, out[:, padded["input_ids"].shape[1] :], strict=True)
+        ]
+
+    def _ids(self, prompt: Prompt) -> list[int]:
+        messages = [{"role": one.role, "content": one.content} for one in prompt.messages]
+        ids: list[int] = self.tokenizer.apply_chat_template(
+            messages, add_generation_prompt=True, return_dict=False
+        )
+        return ids
+
+    def _check(self, lengths: dict[str, int], decoding: Decoding) -> None:
+        context = getattr(self.model.config, "max_position_embeddings", None)
+        longest = max(lengths, key=lambda key: lengths[key], default=None)
+        if context is None or longest is None:
+            return
+        if lengths[longest] + decoding.max_new_tokens > context:
+            raise ModelError(
+                f"prompt {longest!r} has {lengths[longest]} tokens; with {decoding.max_new_tokens} new "
+                f"ones it exceeds the context of {self.name} ({context}); shorten it or lower "
+                "max_new_tokens"
+            )
+
+    def _arguments(self, decoding: Decoding) -> dict[str, Any]:
+        # top_k and top_p are switched off explicitly: models ship generation configs of their own.
+        sampled = {"do_sample": True, "temperature": decoding.temperature, "top_p": 1.0, "top_k": 0}
+        greedy = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+        return {
+            "max_new_tokens": decoding.max_new_tokens,
+            "pad_token_id": self.tokenizer.pad_token_id,
+            **(sampled if decoding.temperature > 0 else greedy),
+        }
+
+    def _response(self, prompt: Prompt, ids: list[int]) -> Response:
+        stops = _stops(self.model, self.tokenizer)
+        end = next((place for place, token in enumerate(ids) if token in stops), None)
+        finish: Finish = "length" if end is None else "stop"
+        kept = ids[:end]
+        text = self.tokenizer.decode(kept, skip_special_tokens=True).strip()
+        return Response(prompt, text, finish, len(kept))
+
+
+def _stops(model: Any, tokenizer: Any) -> set[int]:
+    declared = model.generation_config.eos_token_id
+    declared = declared if isinstance(declared, list) else [declared]
+    return {token for token in (*declared, tokenizer.eos_token_id) if token is not None}
+
+
+def _seed(decoding: Decoding, batch: Sequence[Prompt]) -> int:
+    text = "\n".join([str(decoding.seed), *(prompt.id for prompt in batch)])
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")

@@ -1,0 +1,17 @@
+"""Responses to verdicts: judges by name, the refusal phrases and the coherence rule."""
+
+from safeft.judges.catalogue import judge_names, load_judge
+from safeft.judges.coherence import Incoherence, incoherence
+from safeft.judges.encoder import EncoderJudge
+from safeft.judges.judge import Judge
+from safeft.judges.keyword import KeywordJudge
+
+__all__ = [
+    "EncoderJudge",
+    "Incoherence",
+    "Judge",
+    "KeywordJudge",
+    "incoherence",
+    "judge_names",
+    "load_judge",
+]

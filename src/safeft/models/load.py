@@ -1,0 +1,101 @@
+"""Names become models and tokenizers, the same way for the testbed, a folder and the Hub."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from safeft.errors import ModelError
+from safeft.models.names import Source, resolve
+
+
+def default_precision() -> str:
+    """bfloat16 on an accelerator; float32 on a CPU, where few have fast bfloat16 arithmetic."""
+    import torch
+
+    return "bfloat16" if torch.cuda.is_available() else "float32"
+
+
+def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> Any:
+    """The tokenizer of a model; it must have a chat template and a token to pad with.
+
+    Raises ModelError when it cannot be loaded or has no chat template.
+    """
+    from transformers import AutoTokenizer
+
+    source = resolve(name)
+    tokenizer = _loading(
+        source,
+        AutoTokenizer.from_pretrained,
+        source.location,
+        revision=source.revision,
+        trust_remote_code=trust_remote_code,
+    )
+    if tokenizer.chat_template is None:
+        raise ModelError(
+            f"model {name!r} has no chat template, so its prompts would be guesswork; "
+            "use the instruction-tuned model, or save a template into its tokenizer"
+        )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(
+    name: str,
+    *,
+    adapters: Sequence[str | Path] = (),
+    precision: str | None = None,
+    trust_remote_code: bool = False,
+    **options: Any,
+) -> Any:
+    """A causal language model in evaluation mode, with adapters merged in order.
+
+    `options` go to `from_pretrained` untouched (device_map, quantization_config, …).
+    Raises ModelError when the weights or an adapter cannot be loaded.
+    """
+    from transformers import AutoModelForCausalLM
+
+    source = resolve(name)
+    model = _loading(
+        source,
+        AutoModelForCausalLM.from_pretrained,
+        source.location,
+        revision=source.revision,
+        dtype=precision or default_precision(),
+        use_safetensors=True,
+        trust_remote_code=trust_remote_code,
+        **options,
+    )
+    for adapter in adapters:
+        model = with_adapter(model, adapter)
+    return model.eval()
+
+
+def with_adapter(model: Any, adapter: str | Path) -> Any:
+    """The model with a PEFT adapter merged into its weights."""
+    from peft import PeftModel
+
+    if Path(adapter).is_dir() and not (Path(adapter) / "adapter_config.json").is_file():
+        raise ModelError(f"adapter {adapter}: no adapter_config.json in this folder")
+    try:
+        return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise ModelError(
+            f"adapter {adapter} does not fit the model: {_first_line(error)}"
+        ) from error
+
+
+def _loading(source: Source, load: Any, *arguments: Any, **options: Any) -> Any:
+    try:
+        return load(*arguments, **options)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise ModelError(
+            f"model {source.name!r} could not be loaded: {_first_line(error)} "
+            "(is the name right, does the folder hold safetensors weights, is there access to it?)"
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

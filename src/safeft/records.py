@@ -1,0 +1,169 @@
+"""The nouns that flow through safeft: Prompt, Response, Verdict, Estimate.
+
+Everything here is a frozen dataclass of plain values, so a record can be written to JSON and read
+back without knowing which stage made it. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+Finish = Literal["stop", "length", "withheld"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One chat turn; `role` is system, user or assistant."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a model is asked: chat messages that end with a user turn, and where they belong."""
+
+    id: str
+    messages: tuple[Message, ...]
+    category: str = ""
+    domain: str = ""
+
+    @property
+    def text(self) -> str:
+        """The last user turn: what judges read as the request."""
+        return self.messages[-1].content
+
+    @classmethod
+    def of(cls, text: str, id: str = "0", category: str = "", domain: str = "") -> Prompt:
+        """A single-turn prompt."""
+        return cls(id, (Message("user", text),), category, domain)
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How an answer is drawn. Temperature 0 is greedy and ignores the seed."""
+
+    temperature: float = 0.0
+    seed: int = 0
+    max_new_tokens: int = 128
+
+    @property
+    def name(self) -> str:
+        """Folder name of this decoding, e.g. `t0` or `t0.7-s2`."""
+        return "t0" if self.temperature == 0 else f"t{self.temperature:g}-s{self.seed}"
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What a model answered. `finish` is `length` when it was cut off, `withheld` by a guard."""
+
+    prompt: Prompt
+    text: str
+    finish: Finish = "stop"
+    tokens: int = 0
+
+
+class Label(StrEnum):
+    """A judge's reading of one response."""
+
+    FULFILLED = "fulfilled"  # on topic and tries to do what was asked
+    REFUSED = "refused"  # declines, partly or fully
+    NEITHER = "neither"  # off topic, broken or empty
+    UNREAD = "unread"  # the judge's own output could not be read
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One judge's label for one response, with its scores and the judge's identity."""
+
+    prompt_id: str
+    label: Label
+    judge: str
+    scores: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def unsafe(self) -> bool | None:
+        """True when the request was fulfilled, False when not, None when nobody could tell."""
+        return None if self.label is Label.UNREAD else self.label is Label.FULFILLED
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A number that can be defended: its interval, how many prompts and seeds, and the method."""
+
+    estimate: float
+    low: float
+    high: float
+    n: int
+    n_seeds: int
+    minimum: float
+    maximum: float
+    method: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The keys that every line of `estimates.json` carries (docs/estimates.md)."""
+
+    recipe: str
+    model: str
+    data: str
+    policy: str
+    engine: str
+    suite: str
+    metric: str
+    judge: str
+    epoch: int
+    temperature: float
+    group: str = "overall"
+
+
+@dataclass(frozen=True, slots=True)
+class EstimateRow:
+    """One line of `estimates` in `estimates.json`."""
+
+    row: Row
+    value: Estimate
+
+    def flat(self) -> dict[str, Any]:
+        """The documented flat record."""
+        return asdict(self.row) | asdict(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonRow:
+    """One line of `comparisons`: this recipe minus `reference`, simultaneous over recipes."""
+
+    row: Row
+    reference: str
+    difference: float
+    low: float
+    high: float
+    p: float
+    p_adjusted: float
+
+    def flat(self) -> dict[str, Any]:
+        """The documented flat record."""
+        record = asdict(self)
+        row: dict[str, Any] = record.pop("row")
+        return row | record
+
+
+@dataclass(frozen=True, slots=True)
+class VarianceRow:
+    """One line of `variance`: a component's standard deviation and its share of the total."""
+
+    recipe: str
+    suite: str
+    metric: str
+    component: str
+    standard_deviation: float
+    low: float
+    high: float
+    share: float
+
+    def flat(self) -> dict[str, Any]:
+        """The documented flat record."""
+        return asdict(self)

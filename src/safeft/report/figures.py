@@ -1,0 +1,242 @@
+"""What the page draws: forest plot, rates by epoch, variance bars."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from safeft.records import Estimate, Row, VarianceRow
+from safeft.report.cells import heading
+from safeft.report.drawing import FULFILMENT as FULFILMENT_COLOUR
+from safeft.report.drawing import GRID, INK, REFUSAL, draw
+from safeft.report.sections import several_epochs
+from safeft.report.view import FULFILMENT, Line, View
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PER_ROW = 3
+HOLLOW: dict[str, Any] = {"marker": "o", "markerfacecolor": "none", "linestyle": "none"}
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A metric over the epochs; it differs from its sibling in more than its colour."""
+
+    metric: str
+    style: dict[str, Any]
+
+
+CURVES = (
+    Curve("fulfilment_rate", {"color": FULFILMENT_COLOUR, "marker": "o", "linestyle": "-"}),
+    Curve("refusal_rate", {"color": REFUSAL, "marker": "s", "linestyle": "--"}),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One figure of the page: its anchor, heading, words for those who cannot see it, and SVG."""
+
+    key: str
+    title: str
+    words: str
+    svg: str
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """An interval to draw, with the training runs behind it, in percent."""
+
+    middle: float
+    low: float
+    high: float
+    runs: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One column of the forest plot: a point, or none, per line."""
+
+    title: str
+    points: tuple[Point | None, ...]
+    difference: bool = False
+
+
+def pictures(view: View) -> tuple[Picture, ...]:
+    """Every figure that has something to show. Raises ImportError without matplotlib."""
+    drawn = (forest(view), epochs(view), variance(view))
+    return tuple(picture for picture in drawn if picture is not None)
+
+
+def forest(view: View) -> Picture | None:
+    """Intervals of every recipe, one dot per training run behind each."""
+    panels = [panel for panel in _panels(view) if any(panel.points)]
+    if not panels:
+        return None
+    names = [line.name for line in view.lines]
+    paint = partial(_paint_forest, names=names, panels=panels)
+    return Picture(
+        key="forest",
+        title="Intervals and training runs",
+        words="Forest plot of " + ", ".join(panel.title for panel in panels) + ". Diamonds are "
+        "estimates, lines their 95% intervals, hollow dots single training runs. The numbers "
+        "stand in the verdict table.",
+        svg=draw(paint, 10, 1.2 + 0.45 * len(names), "forest"),
+    )
+
+
+def _panels(view: View) -> list[Panel]:
+    """Fulfilment, its difference from the reference, and each over-refusal suite."""
+    rows = [line.row for line in view.lines]
+    points = (_point(view, row, view.estimates.get(row), FULFILMENT) for row in rows)
+    panels = [Panel(f"{heading(FULFILMENT)} (%)", tuple(points))]
+    if view.reference:
+        title = f"vs {view.document.name(view.reference)} (pp)"
+        differences = (_difference(view, row) for row in rows)
+        panels.append(Panel(title, tuple(differences), difference=True))
+    for column in view.columns:
+        if column.metric == "over_refusal_rate":
+            found = (view.elsewhere(row, column) for row in rows)
+            points = (_point(view, *pair, column.metric) if pair else None for pair in found)
+            panels.append(Panel(f"{heading(column.metric)}, {column.suite} (%)", tuple(points)))
+    return panels
+
+
+def _point(view: View, row: Row, value: Estimate | None, metric: str) -> Point | None:
+    if value is None or not math.isfinite(value.estimate):
+        return None
+    runs = tuple(_percent(run) for run in view.runs(row, metric))
+    return Point(_percent(value.estimate), _percent(value.low), _percent(value.high), runs)
+
+
+def _difference(view: View, row: Row) -> Point | None:
+    entry = view.difference(row, view.reference)
+    if entry is None or not math.isfinite(entry.difference):
+        return None
+    return Point(_percent(entry.difference), _percent(entry.low), _percent(entry.high))
+
+
+def _percent(value: float) -> float:
+    return 100 * value
+
+
+def _paint_forest(figure: Figure, names: Sequence[str], panels: Sequence[Panel]) -> None:
+    for place, panel in enumerate(panels):
+        axes = figure.add_subplot(1, len(panels), place + 1)
+        for height, point in enumerate(panel.points):
+            if point is not None:
+                _paint_point(axes, height, point)
+        if panel.difference:
+            axes.axvline(0, color=INK, linewidth=0.8, linestyle=":")
+        axes.set_title(panel.title)
+        axes.tick_params(left=False)
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.set_yticks(range(len(names)), names if place == 0 else [""] * len(names))
+
+
+def _paint_point(axes: Axes, height: float, point: Point) -> None:
+    if math.isfinite(point.low) and math.isfinite(point.high):
+        axes.plot([point.low, point.high], [height] * 2, color=FULFILMENT_COLOUR, linewidth=2)
+    # A little below the interval: a run next to the estimate would vanish behind its diamond.
+    axes.plot(point.runs, [height + 0.22] * len(point.runs), color=INK, markersize=5, **HOLLOW)
+    axes.plot(point.middle, height, marker="D", markersize=7, color=FULFILMENT_COLOUR)
+
+
+def epochs(view: View) -> Picture | None:
+    """Fulfilment and refusal over the epochs, one small plot per recipe."""
+    lines = several_epochs(view)
+    names = list(dict.fromkeys(line.name for line in lines))
+    if not names:
+        return None
+    grouped = {name: [line for line in lines if line.name == name] for name in names}
+    rows = math.ceil(len(names) / PER_ROW)
+    return Picture(
+        key="curves",
+        title="Fulfilment and refusal by epoch",
+        words="One plot per recipe: fulfilment is the solid line with round markers, refusal the "
+        "dashed line with square markers, bands are 95% intervals, hollow dots single training "
+        "runs. The numbers stand in the table by epoch.",
+        svg=draw(
+            partial(_paint_epochs, view=view, grouped=grouped), 10, 0.5 + 2.4 * rows, "epochs"
+        ),
+    )
+
+
+def _paint_epochs(figure: Figure, view: View, grouped: dict[str, list[Line]]) -> None:
+    across = min(PER_ROW, len(grouped))
+    down = math.ceil(len(grouped) / across)
+    for place, (name, lines) in enumerate(grouped.items()):
+        axes = figure.add_subplot(down, across, place + 1)
+        for curve in CURVES:
+            _paint_curve(axes, view, lines, curve)
+        axes.set(
+            title=textwrap.fill(name, 34),
+            ylim=(-3, 103),
+            xticks=sorted({line.row.epoch for line in lines}),
+        )
+        axes.set(xlabel="epoch", ylabel="" if place % across else "%")
+        if place == 0:
+            axes.legend(loc="best", fontsize=8)
+
+
+def _paint_curve(axes: Axes, view: View, lines: list[Line], curve: Curve) -> None:
+    """The line of estimates over its band, with the training runs."""
+    shown = ((line.row, view.value(line.row, curve.metric)) for line in lines)
+    points = [
+        (row, point) for row, value in shown if (point := _point(view, row, value, curve.metric))
+    ]
+    epochs = [row.epoch for row, _ in points]
+    low, high = [point.low for _, point in points], [point.high for _, point in points]
+    colour = curve.style["color"]
+    axes.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
+    for row, point in points:
+        places = [row.epoch] * len(point.runs)
+        axes.plot(places, point.runs, color=colour, markersize=3, **HOLLOW)
+    middles = [point.middle for _, point in points]
+    axes.plot(epochs, middles, label=heading(curve.metric), markersize=5, **curve.style)
+
+
+def variance(view: View) -> Picture | None:
+    """The standard deviation that each source adds to the fulfilment rate."""
+    entries = [entry for entry in view.document.variance if entry.metric == FULFILMENT]
+    drawn = [entry for entry in entries if math.isfinite(entry.standard_deviation)]
+    if not drawn:
+        return None
+    names = [_source(view, entry) for entry in drawn]
+    return Picture(
+        key="variance-bars",
+        title="Where the spread of fulfilment comes from",
+        words="Bars of the standard deviation of each source for each recipe, with 95% intervals. "
+        "The numbers stand in the variance table.",
+        svg=draw(
+            partial(_paint_variance, names=names, entries=drawn),
+            10,
+            1 + 0.26 * len(drawn),
+            "variance",
+        ),
+    )
+
+
+def _source(view: View, entry: VarianceRow) -> str:
+    suites = {other.suite for other in view.document.variance}
+    suite = f", {entry.suite}" if len(suites) > 1 else ""
+    return f"{view.document.name(entry.recipe)}{suite}: {entry.component.replace('_', ' ')}"
+
+
+def _paint_variance(figure: Figure, names: list[str], entries: list[VarianceRow]) -> None:
+    axes = figure.add_subplot()
+    heights = range(len(entries))
+    deviations = [_percent(entry.standard_deviation) for entry in entries]
+    axes.barh(heights, deviations, height=0.6, color=GRID, edgecolor=INK, linewidth=0.6)
+    for height, entry in zip(heights, entries, strict=True):
+        if math.isfinite(entry.low) and math.isfinite(entry.high):
+            ends = [_percent(entry.low), _percent(entry.high)]
+            axes.plot(ends, [height] * 2, color=FULFILMENT_COLOUR, linewidth=1.6, marker="|")
+    axes.set_yticks(heights, names)
+    axes.set_ylim(len(entries) - 0.5, -0.5)
+    axes.set_xlabel("standard deviation (percentage points)")

@@ -1,0 +1,193 @@
+"""The run directory: manifest, atomic files, write-once JSONL, resume and locks.
+
+A file is appended as `<name>.partial` and renamed once it is complete, so a finished file is never
+written again and a killed command goes on from the last whole line.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from safeft.errors import RunError, StoredError
+
+_REPORTED = ("safeft", "torch", "transformers", "trl", "peft", "datasets", "accelerate", "numpy")
+
+
+def fingerprint(value: Any) -> str:
+    """SHA-256 (hex) of a value's canonical JSON."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def hash_files(folder: Path, pattern: str = "*.safetensors") -> str:
+    """SHA-256 (hex) over the names and bytes of the matching files of a folder."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob(pattern)):
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a whole JSON file or nothing."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file that safeft wrote; StoredError when it is damaged."""
+    try:
+        return json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise StoredError(f"{path}: damaged ({error}); delete it to have it made again") from error
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The records of a finished JSONL file; StoredError names the damaged line."""
+    records = []
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise StoredError(
+                f"{path}: line {number} is damaged; delete the file to redo it"
+            ) from error
+    return records
+
+
+class Lines:
+    """A write-once JSONL file: `done` holds what an interrupted run left behind.
+
+    Leaving the `with` block without an error completes the file; with one, the partial file stays
+    and the next run continues it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.partial = path.with_name(path.name + ".partial")
+        self.done = self._recover()
+
+    def _recover(self) -> list[dict[str, Any]]:
+        if self.path.is_file():
+            raise RunError(f"{self.path} is finished and is never written again")
+        if not self.partial.is_file():
+            return []
+        whole = self.partial.read_bytes().rpartition(b"\n")[0]
+        # A kill can cut the last line in the middle: what precedes it is whole.
+        self.partial.write_bytes(whole + b"\n" if whole else b"")
+        return [json.loads(line) for line in whole.splitlines()]
+
+    def __enter__(self) -> Lines:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self.partial.open("a")
+        return self
+
+    def append(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Add records in one write, flushed."""
+        self._file.write(
+            "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+        )
+        self._file.flush()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+        if kind is None:
+            self.partial.replace(self.path)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the folder for this process; RunError when another process works in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(
+                f"{folder}: another process is working in it; wait or choose another"
+            ) from None
+        yield
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    found = {"python": platform.python_version()}
+    for name in _REPORTED:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def git_revision() -> str:
+    """The revision of the working directory, `-dirty` when it has changes, or `none`."""
+    run = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return run.stdout.strip() or "none"
+
+
+def open_run(folder: Path, config: Mapping[str, Any]) -> None:
+    """Start or resume a run: its manifest holds the resolved config, and only that config fits.
+
+    Raises RunError when the folder holds another run or something that is no run.
+    """
+    path = folder / "manifest.json"
+    if path.is_file():
+        _refuse_another(folder, read_json(path)["config"], config)
+        return
+    others = [one for one in folder.iterdir() if one.name != ".lock"] if folder.is_dir() else []
+    if others:
+        raise RunError(f"{folder} is not empty and holds no run; choose another --output")
+    manifest = {
+        "config": config,
+        "config_hash": fingerprint(config),
+        "versions": versions(),
+        "git": git_revision(),
+        "machine": platform.platform(),
+        "command": " ".join(sys.argv),
+    }
+    write_json(path, manifest)
+
+
+def _refuse_another(folder: Path, stored: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    if fingerprint(stored) == fingerprint(config):
+        return
+    keys = [key for key in sorted({*stored, *config}) if stored.get(key) != config.get(key)]
+    raise RunError(
+        f"{folder} holds another run (differs in: {', '.join(keys)}); "
+        "choose another --output or delete the folder"
+    )

@@ -1,0 +1,56 @@
+"""Quantiles and tails, typed; the one place that touches scipy.
+
+`scipy.special` rather than `scipy.stats`: it imports ten times faster, and `safeft --help` counts.
+"""
+
+from __future__ import annotations
+
+from scipy import special
+
+
+def upper_point(level: float) -> float:
+    """The probability below the upper end of a two-sided interval. Raises ValueError."""
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1, got {level}; write 0.95 for 95 %")
+    return (1 + level) / 2
+
+
+def normal_quantile(probability: float) -> float:
+    """z with P(Z ≤ z) = probability."""
+    return float(special.ndtri(probability))
+
+
+def t_quantile(probability: float, freedom: float) -> float:
+    """t with P(T ≤ t) = probability; `freedom` need not be whole."""
+    return float(special.stdtrit(freedom, probability))
+
+
+def t_freedom(probability: float, quantile: float) -> float:
+    """The degrees of freedom at which `quantile` is t's quantile at `probability`."""
+    return float(special.stdtridf(probability, quantile))
+
+
+def t_two_sided(statistic: float, freedom: float) -> float:
+    """P(|T| ≥ |statistic|)."""
+    return float(2 * special.stdtr(freedom, -abs(statistic)))
+
+
+def noncentral_shift(statistic: float, freedom: float, power: float) -> float:
+    """The shift at which a noncentral t exceeds `statistic` with probability `power`."""
+    return float(special.nctdtrinc(freedom, 1 - power, statistic))
+
+
+def chi_square_ratio_quantile(probability: float, freedom: float) -> float:
+    """Quantile of chi²/freedom, which is F with an infinite denominator."""
+    return float(special.chdtri(freedom, 1 - probability)) / freedom
+
+
+def f_quantile(probability: float, numerator: float, denominator: float) -> float:
+    """Quantile of F(numerator, denominator)."""
+    return float(special.fdtri(numerator, denominator, probability))
+
+
+def f_two_sided(statistic: float, numerator: float, denominator: float) -> float:
+    """Twice the smaller tail of F(numerator, denominator)."""
+    below = float(special.fdtr(numerator, denominator, statistic))
+    return 2 * min(below, 1 - below)

@@ -1,0 +1,20 @@
+"""One file per method; a recipe names the methods that fill its slots."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from safeft.data import Example
+from safeft.training.methods.context import Applied, Context
+from safeft.training.methods.safety_mix import safety_mix
+from safeft.training.methods.self_generated import self_generated
+from safeft.training.schema import Method, SelfGenerated
+
+__all__ = ["Applied", "Context", "apply"]
+
+
+def apply(method: Method, examples: Sequence[Example], context: Context) -> Applied:
+    """Run one data method."""
+    if isinstance(method, SelfGenerated):
+        return self_generated(method, examples, context)
+    return safety_mix(method, examples, context)

@@ -1,0 +1,55 @@
+"""What a data method may use: the model that is about to be tuned, a seed, and a place to store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safeft.data import Example
+from safeft.generation import Generator
+from safeft.records import Decoding, Message, Prompt
+from safeft.runs import Lines, fingerprint, read_lines
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """`generator` loads the start model on first use; `store` keeps what it wrote, for reuse."""
+
+    model: str
+    generator: Callable[[], Generator]
+    store: Path
+
+    def write(self, prompts: Sequence[Prompt], decoding: Decoding) -> dict[str, str]:
+        """The model's answers by prompt id, stored once per prompts × decoding × model."""
+        asked = [[prompt.id, [asdict(one) for one in prompt.messages]] for prompt in prompts]
+        key = fingerprint([self.model, asdict(decoding), asked])[:16]
+        path = self.store / f"written-{key}.jsonl"
+        if not path.is_file():
+            with Lines(path) as lines:
+                done = {record["id"] for record in lines.done}
+                todo = [prompt for prompt in prompts if prompt.id not in done]
+                for start in range(0, len(todo), 96):
+                    responses = self.generator()(todo[start : start + 96], decoding)
+                    lines.append({"id": one.prompt.id, "text": one.text} for one in responses)
+        return {record["id"]: record["text"] for record in read_lines(path)}
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """Examples after a method, and what it wants on record (counts, rates)."""
+
+    examples: tuple[Example, ...]
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+def asking(example: Example, id: str) -> Prompt:
+    """The prompt of an example: everything before its last answer."""
+    return Prompt(id, example.messages[:-1])
+
+
+def answering(example: Example, answer: str) -> Example:
+    """The example with another last answer."""
+    messages = (*example.messages[:-1], Message("assistant", answer))
+    return Example(messages, example.row, example.source)

@@ -1,0 +1,143 @@
+"""Safety mixing: a small share of harmful prompts with refusals, beside benign look-alikes.
+
+Safety-Tuned LLaMAs (arXiv 2309.07875) found that a few per cent are enough and that more brings
+exaggerated refusals, hence the look-alikes. Responses are the model's own by default: other
+people's refusals can make things worse (GR-SAP, arXiv 2603.10243).
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safeft.assets import folder
+from safeft.data import Example
+from safeft.data.taxonomy import domain_of
+from safeft.errors import DataError, did_you_mean
+from safeft.judges.keyword import KeywordJudge
+from safeft.records import Decoding, Label, Message, Prompt, Response
+from safeft.runs import read_lines
+from safeft.training.methods.context import Applied, Context
+from safeft.training.schema import SafetyMix
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A pool row: its prompt, its category and the domain that the category belongs to."""
+
+    prompt: Prompt
+    response: str | None
+
+
+def safety_mix(config: SafetyMix, examples: Sequence[Example], context: Context) -> Applied:
+    """Add safety rows and shuffle everything with the recipe's seed.
+
+    Raises DataError when a pool is missing, broken or too small, or when the model refuses too few
+    of the harmful prompts to write its own rows.
+    """
+    wanted = max(1, round(len(examples) * config.share / (1 - config.share)))
+    harmful = _drawn(config, config.pool, wanted, context, refusing=True)
+    benign = _drawn(
+        config, config.lookalike_pool, round(wanted * config.lookalikes), context, refusing=False
+    )
+    mixed = [*examples, *harmful, *benign]
+    random.Random(config.seed).shuffle(mixed)
+    covered = Counter(example.source.rpartition("#")[2] for example in harmful)
+    everything = {row.prompt.category for row in read_pool(config.pool)}
+    notes: dict[str, Any] = {
+        "harmful": len(harmful),
+        "lookalikes": len(benign),
+        "share": round(len(harmful) / len(mixed), 4),
+        "categories_without_a_row": sorted(everything - set(covered), key=_natural),
+    }
+    return Applied(tuple(mixed), notes)
+
+
+def read_pool(name: str) -> list[Row]:
+    """The rows of a pool: `prompt`, `category`, and optionally `domain` and `response`.
+
+    Raises DataError naming the row and the field.
+    """
+    path = Path(name) if Path(name).is_file() else folder("recipes") / "data" / f"{name}.jsonl"
+    if not path.is_file():
+        known = [one.stem for one in (folder("recipes") / "data").glob("*.jsonl")]
+        raise DataError(f"safety_mix: no pool {name!r}{did_you_mean(name, known)}")
+    return [_row(path, number, record) for number, record in enumerate(read_lines(path), 1)]
+
+
+def _row(path: Path, number: int, record: dict[str, Any]) -> Row:
+    for field in ("prompt", "category"):
+        if not isinstance(record.get(field), str) or not record[field].strip():
+            raise DataError(f"{path}, row {number}: field {field!r} must be a non-empty string")
+    domain = str(record.get("domain") or domain_of(record["category"]))
+    prompt = Prompt.of(record["prompt"], f"{path.stem}-{number}", record["category"], domain)
+    return Row(prompt, record.get("response"))
+
+
+def _drawn(
+    config: SafetyMix, pool: str, wanted: int, context: Context, *, refusing: bool
+) -> list[Example]:
+    """`wanted` rows in turn from the domains, with answers of the right kind."""
+    rows = _balanced(read_pool(pool), config.seed)
+    answers = _curated(rows, pool) if config.responses == "curated" else {}
+    if config.responses == "self" and wanted:
+        # Twice the need at once: the model may answer some harmful prompts or refuse benign ones.
+        asked = [row.prompt for row in rows[: min(len(rows), 2 * wanted + 8)]]
+        written = context.write(asked, Decoding(0.0, 0, config.max_new_tokens))
+        answers = _of_kind(asked, written, refusing)
+    chosen = [row for row in rows if row.prompt.id in answers][:wanted]
+    if len(chosen) < wanted:
+        kind = "refuses" if refusing else "answers"
+        raise DataError(
+            f"safety_mix: {wanted} rows of {pool!r} are wanted, but the model {kind} only "
+            f"{len(chosen)}; lower `share`, give a larger pool, or set responses: curated"
+        )
+    return [_example(row, answers[row.prompt.id]) for row in chosen]
+
+
+def _balanced(rows: Sequence[Row], seed: int) -> list[Row]:
+    """Shuffled, then one row per domain in turn, within a domain one per category in turn."""
+    draw = random.Random(seed)
+    shuffled = draw.sample(list(rows), len(rows))
+    seen: Counter[str] = Counter()
+    turns = []
+    for row in shuffled:
+        turns.append((seen[row.prompt.category], row))
+        seen[row.prompt.category] += 1
+    by_round = sorted(turns, key=lambda turn: turn[0])
+    place: Counter[str] = Counter()
+    ranked = []
+    for _, row in by_round:
+        ranked.append((place[row.prompt.domain], row))
+        place[row.prompt.domain] += 1
+    return [row for _, row in sorted(ranked, key=lambda rank: rank[0])]
+
+
+def _curated(rows: Sequence[Row], pool: str) -> dict[str, str]:
+    missing = [row.prompt.id for row in rows if not row.response]
+    if missing:
+        raise DataError(
+            f"safety_mix: responses: curated, but {len(missing)} rows of {pool!r} have no "
+            f"`response` (first: {missing[0]}); add them or set responses: self"
+        )
+    return {row.prompt.id: str(row.response) for row in rows}
+
+
+def _of_kind(asked: Sequence[Prompt], written: dict[str, str], refusing: bool) -> dict[str, str]:
+    verdicts = KeywordJudge()([Response(prompt, written[prompt.id]) for prompt in asked])
+    wanted = Label.REFUSED if refusing else Label.FULFILLED
+    return {v.prompt_id: written[v.prompt_id] for v in verdicts if v.label is wanted}
+
+
+def _example(row: Row, answer: str) -> Example:
+    messages = (*row.prompt.messages, Message("assistant", answer))
+    number = int(row.prompt.id.rpartition("-")[2])
+    return Example(messages, number, f"safety_mix#{row.prompt.category}")
+
+
+def _natural(category: str) -> tuple[int, str]:
+    return (int(category), "") if category.isdigit() else (10**6, category)

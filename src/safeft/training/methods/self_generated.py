@@ -1,0 +1,91 @@
+"""Self-generated data: tune on the model's own words, so that there is less to forget.
+
+`answer`: the model answers the training prompts itself (arXiv 2506.17209, section 4.4).
+`rewrite`: it rewrites each reference answer in its own words and falls back to the reference when
+the rewrite fails its checks (self-distillation fine-tuning, arXiv 2402.13669, section 3).
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+
+from safeft.data import Example
+from safeft.errors import DataError
+from safeft.records import Decoding, Message, Prompt
+from safeft.training.methods.context import Applied, Context, answering, asking
+from safeft.training.schema import SelfGenerated
+
+# Talk about the task instead of the answer; SDFT bans such rewrites, and these are our own words.
+_ABOUT_THE_TASK = re.compile(
+    r"\b(reference answer|given answer|your (own )?(response|words)|my (own )?(response|words)|"
+    r"rewritten|as requested|your turn)\b",
+    re.IGNORECASE,
+)
+_ASK = (
+    "{request}\n\nHere is a reference answer:\n{answer}\n\nAnswer the request in your own words. "
+    "Keep every fact of the reference answer and write only the answer."
+)
+KEPT_WORDS = 0.5  # share of the reference's content words that a rewrite must keep
+
+
+def self_generated(config: SelfGenerated, examples: Sequence[Example], context: Context) -> Applied:
+    """Replace the reference answers; `notes` tells how many rows hold the model's own words.
+
+    Raises DataError for plain texts, which have no answer to replace.
+    """
+    if any(example.text for example in examples):
+        raise DataError("self_generated: plain `text` rows have no answers; give chats")
+    decoding = Decoding(config.temperature, config.seed, config.max_new_tokens)
+    prompts = [_prompt(config.mode, example, str(i)) for i, example in enumerate(examples)]
+    written = context.write(prompts, decoding)
+    kept = _reference_rows(len(examples), config)
+    out, own = [], 0
+    for index, example in enumerate(examples):
+        text = written[str(index)]
+        usable = index not in kept and _usable(config.mode, text, example.messages[-1].content)
+        out.append(answering(example, text) if usable else example)
+        own += usable
+    notes = {"rows": len(examples), "self_generated": own, "kept_by_design": len(kept)}
+    asked = len(examples) - len(kept)
+    return Applied(tuple(out), notes | {"keep_rate": round(own / asked, 4) if asked else None})
+
+
+def _prompt(mode: str, example: Example, id: str) -> Prompt:
+    if mode == "answer":
+        return asking(example, id)
+    *before, last = example.messages[:-1]
+    ask = _ASK.format(request=last.content, answer=example.messages[-1].content)
+    return Prompt(id, (*before, Message("user", ask)))
+
+
+def _reference_rows(rows: int, config: SelfGenerated) -> set[int]:
+    draw = random.Random(config.seed)
+    return set(draw.sample(range(rows), round(rows * config.reference_share)))
+
+
+def _usable(mode: str, text: str, reference: str) -> bool:
+    """An answer must exist; a rewrite must also say what the reference says, and only that."""
+    if not text.strip():
+        return False
+    if mode == "answer":
+        return True
+    return not _ABOUT_THE_TASK.search(text) and not _loops(text) and _faithful(text, reference)
+
+
+def _faithful(text: str, reference: str) -> bool:
+    words, numbers = _content(reference), set(re.findall(r"\d+", reference))
+    kept = len(words & _content(text)) / len(words) if words else 1.0
+    return kept >= KEPT_WORDS and numbers <= set(re.findall(r"\d+", text))
+
+
+def _content(text: str) -> set[str]:
+    return set(re.findall(r"[^\W\d_]{4,}", text.lower()))
+
+
+def _loops(text: str) -> bool:
+    words = text.lower().split()
+    pairs = list(pairwise(words))
+    return len(pairs) > 20 and len(set(pairs)) < len(pairs) / 2

@@ -1,0 +1,76 @@
+"""What a recipe YAML may say. TRL's and PEFT's arguments pass through by their own names."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Strict(BaseModel):
+    """Unknown keys are errors, and nothing changes after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SelfGenerated(Strict):
+    """The model's own words instead of the reference answers."""
+
+    name: Literal["self_generated"]
+    mode: Literal["answer", "rewrite"] = Field(
+        "answer", description="answer: its own answers (2506.17209); rewrite: SDFT (2402.13669)"
+    )
+    reference_share: float = Field(
+        0.0, ge=0, le=1, description="share of rows that keep the reference answer, drawn by seed"
+    )
+    temperature: float = Field(0.0, ge=0)
+    max_new_tokens: int = Field(256, gt=0)
+    seed: int = Field(0, description="decoding seed, and which rows keep the reference")
+
+
+class SafetyMix(Strict):
+    """A share of harmful prompts with refusals, and benign look-alikes with answers."""
+
+    name: Literal["safety_mix"]
+    share: float = Field(0.05, gt=0, lt=1, description="harmful rows / all rows after mixing")
+    lookalikes: float = Field(1.0, ge=0, description="look-alike rows per harmful row")
+    responses: Literal["self", "curated"] = Field(
+        "self", description="self: written by the model itself; curated: the pool's `response`"
+    )
+    pool: str = Field("safety_pool", description="JSONL of harmful prompts: shipped name or path")
+    lookalike_pool: str = Field("safety_lookalikes", description="JSONL of benign look-alikes")
+    max_new_tokens: int = Field(96, gt=0)
+    seed: int = Field(0, description="which rows of the pools are drawn")
+
+
+Method = Annotated[SelfGenerated | SafetyMix, Field(discriminator="name")]
+
+
+class Recipe(Strict):
+    """One way to fine-tune: slots filled in order, and the arguments of TRL and PEFT."""
+
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    summary: str = ""
+    methods: list[Method] = Field(default_factory=list, description="applied in this order")
+    lora: dict[str, Any] = Field(description="arguments of peft.LoraConfig")
+    trainer: dict[str, Any] = Field(default_factory=dict, description="arguments of trl.SFTConfig")
+    max_length: int = Field(1024, gt=1, description="tokens; longer rows are cut and counted")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="auto: bfloat16 on an accelerator, float32 on a CPU"
+    )
+
+    @model_validator(mode="after")
+    def _no_method_twice(self) -> Recipe:
+        names = [method.name for method in self.methods]
+        if len(set(names)) != len(names):
+            raise ValueError("methods: each method may appear once")
+        return self
+
+    @model_validator(mode="after")
+    def _owned_by_safeft(self) -> Recipe:
+        for key in ("output_dir", "seed", "data_seed", "save_strategy", "resume_from_checkpoint"):
+            if key in self.trainer:
+                raise ValueError(f"trainer.{key}: safeft sets it itself; use --output and --seed")
+        if "max_length" in self.trainer:
+            raise ValueError("trainer.max_length: write it as max_length beside `trainer`")
+        return self

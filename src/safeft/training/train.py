@@ -1,0 +1,193 @@
+"""Recipe → adapter: data methods, TRL's trainer with PEFT, one adapter for each epoch."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safeft.data import Example
+from safeft.data.formats import fingerprint as data_fingerprint
+from safeft.data.masks import Encoded, MaskSummary, encode, summary
+from safeft.data.sets import to_tokens
+from safeft.errors import DataError
+from safeft.models import default_precision, load_model, load_tokenizer, resolve
+from safeft.runs import hash_files, locked, open_run, read_json, write_json
+from safeft.training.card import write_card
+from safeft.training.cost import Meter
+from safeft.training.methods import Context, apply
+from safeft.training.schema import Recipe
+from safeft.training.trainer import build
+
+logger = logging.getLogger("safeft")
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What training leaves: one adapter folder per epoch, in order, and the run's facts."""
+
+    adapters: tuple[Path, ...]
+    facts: dict[str, Any]
+
+
+def train(
+    recipe: Recipe,
+    *,
+    model: str,
+    examples: Sequence[Example],
+    seed: int,
+    output: Path,
+    store: Path | None = None,
+    quiet: bool = False,
+    trust_remote_code: bool = False,
+) -> Trained:
+    """Fine-tune `model` on `examples` by the recipe into `output`.
+
+    A finished output is returned as it is; an interrupted one goes on from its last checkpoint to
+    the same weights. `store` is where generated training text is kept (and shared between runs).
+    Raises DataError, ConfigError or ModelError for what the user can fix, RunError when `output`
+    holds another run.
+    """
+    identity = _identity(recipe, model, examples, seed)
+    with locked(output):
+        open_run(output, identity)
+        if (output / "cost.json").is_file():
+            return finished(output)
+        tokenizer = load_tokenizer(model, trust_remote_code=trust_remote_code)
+        prepared, notes = _prepare(recipe, model, examples, store or output, trust_remote_code)
+        encoded = [encode(one, tokenizer, recipe.max_length) for one in prepared]
+        facts = {"methods": notes, "rows": _counted(encoded), **identity}
+        weights = _load(recipe, model, trust_remote_code)
+        _fit(recipe, weights, tokenizer, encoded, seed, output, quiet)
+        write_json(output / "train.json", facts)
+        _collect(output, facts, model, recipe)
+        return finished(output)
+
+
+def write_ahead(
+    recipe: Recipe, model: str, examples: Sequence[Example], store: Path, trust: bool = False
+) -> None:
+    """Have the recipe's data methods write into `store` what training will read from there."""
+    _prepare(recipe, model, examples, store, trust)
+
+
+def finished(output: Path) -> Trained:
+    """The adapters and facts of a finished training."""
+    adapters = sorted(output.glob("adapter/epoch-*"), key=lambda path: int(path.name[6:]))
+    facts = read_json(output / "train.json") | {"cost": read_json(output / "cost.json")}
+    return Trained(tuple(adapters), facts)
+
+
+def _identity(recipe: Recipe, model: str, examples: Sequence[Example], seed: int) -> dict[str, Any]:
+    source = resolve(model)
+    pinned = hash_files(Path(source.location)) if source.local else source.revision
+    return {
+        "recipe": recipe.model_dump(mode="json"),
+        "model": model,
+        "model_hash": pinned,
+        "data_fingerprint": data_fingerprint(examples),
+        "seed": seed,
+    }
+
+
+def _prepare(
+    recipe: Recipe, model: str, examples: Sequence[Example], store: Path, trust: bool
+) -> tuple[Sequence[Example], dict[str, Any]]:
+    """The examples after every data method, and the methods' notes."""
+    notes: dict[str, Any] = {}
+    context = Context(_name(model), lambda: _generator(recipe, model, trust), store)
+    for method in recipe.methods:
+        applied = apply(method, examples, context)
+        examples, notes[method.name] = applied.examples, applied.notes
+        logger.info("%s: %s", method.name, applied.notes)
+    return examples, notes
+
+
+def _name(model: str) -> str:
+    source = resolve(model)
+    return hash_files(Path(source.location)) if source.local else f"{model}@{source.revision}"
+
+
+def _generator(recipe: Recipe, model: str, trust: bool) -> Any:
+    from safeft.generation.transformers import TransformersGenerator
+
+    tokenizer = load_tokenizer(model, trust_remote_code=trust)
+    return TransformersGenerator(_load(recipe, model, trust), tokenizer, model)
+
+
+def _load(recipe: Recipe, model: str, trust: bool) -> Any:
+    precision = default_precision() if recipe.precision == "auto" else recipe.precision
+    return load_model(model, precision=precision, trust_remote_code=trust)
+
+
+def _counted(encoded: Sequence[Encoded]) -> dict[str, int]:
+    """Counts of rows and tokens; DataError when nothing at all would be trained."""
+    counts: MaskSummary = summary(encoded)
+    logger.info("data: %s", counts)
+    if counts.fully_masked == counts.rows:
+        raise DataError(
+            f"all {counts.rows} rows are fully masked: no answer fits into max_length; raise it"
+        )
+    return {
+        "rows": counts.rows,
+        "tokens": counts.tokens,
+        "supervised": counts.supervised,
+        "truncated": counts.truncated,
+        "fully_masked": counts.fully_masked,
+    }
+
+
+def _fit(
+    recipe: Recipe,
+    weights: Any,
+    tokenizer: Any,
+    encoded: Sequence[Encoded],
+    seed: int,
+    output: Path,
+    quiet: bool,
+) -> None:
+    """Train to the end, from the last whole checkpoint when there is one."""
+    usable = [one for one in encoded if any(one.loss_mask)]
+    work = output / "checkpoints"
+    meter = Meter(output / "cost.partial.json", sum(len(one.ids) for one in usable))
+    trainer = build(
+        recipe,
+        weights,
+        tokenizer,
+        to_tokens(usable),
+        [meter.callback()],
+        seed=seed,
+        work=work,
+        quiet=quiet,
+    )
+    last = latest(work)
+    trainer.train(resume_from_checkpoint=str(last) if last else None)
+    write_json(output / "log.json", trainer.state.log_history)
+
+
+def latest(work: Path) -> Path | None:
+    """The newest checkpoint that is whole; the trainer writes its state file last."""
+    whole = [path for path in work.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
+    return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+
+def _collect(output: Path, facts: dict[str, Any], model: str, recipe: Recipe) -> None:
+    """One adapter folder per epoch with a card; the optimizer's states go. The cost comes last."""
+    work, partial = output / "checkpoints", output / "adapter.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    found = sorted(work.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    cost = read_json(output / "cost.partial.json")
+    for epoch, checkpoint in enumerate(found, 1):
+        target = partial / f"epoch-{epoch}"
+        target.mkdir(parents=True)
+        for name in ("adapter_config.json", "adapter_model.safetensors"):
+            shutil.copy2(checkpoint / name, target / name)
+        write_card(target, recipe, model, epoch, facts, cost)
+    shutil.rmtree(output / "adapter", ignore_errors=True)
+    partial.rename(output / "adapter")
+    shutil.rmtree(work)
+    write_json(output / "cost.json", cost)
+    (output / "cost.partial.json").unlink()

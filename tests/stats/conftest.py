@@ -1,0 +1,10 @@
+"""Hypothesis draws the same examples on every machine, however slow it is."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+
+settings.register_profile(
+    "seeded", derandomize=False, max_examples=400, deadline=None, database=None
+)
+settings.load_profile("seeded")
