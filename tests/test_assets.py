@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -115,6 +115,7 @@ def test_plain_values_follow_yaml_1_2(tmp_path: Path, text: str, value: object) 
     assert read(tmp_path, "name: one", f"free.a={text}").free == {"a": value}
 
 
+@settings(deadline=None)
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_every_float_survives_its_shortest_spelling(value: float) -> None:
     from safeft.assets import _parse
@@ -124,6 +125,7 @@ def test_every_float_survives_its_shortest_spelling(value: float) -> None:
     assert parsed == value
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.text("abc", min_size=1),

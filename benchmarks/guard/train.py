@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rows import LICENCES, TEST_QUESTIONS, Row, never_near, testing, training
 from safetensors.numpy import save_file
 
+from rows import LICENCES, TEST_QUESTIONS, Row, never_near, testing, training
 from safeft.guarding.head import GUARD_PARITY, STEP, WINDOW, Head, features, read, windows
 from safeft.models.encoder import HUB_ID, SHA256
 from safeft.stats import proportion

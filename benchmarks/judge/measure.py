@@ -11,11 +11,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from material import HERE, Answer, jsonl, material, xstest
+from material import HERE, Answer, dolly, jsonl, material, xstest
 from train import SEED, answers, fit, parse
 
 from safeft.judges import EncoderJudge, Judge, KeywordJudge
@@ -129,6 +130,17 @@ def speed(judge: Judge, rows: Sequence[Answer]) -> float:
     return round(len(asked) / (time.perf_counter() - start), 1)
 
 
+def neither_rates(judge: Judge, n: int = 200) -> dict[str, float]:
+    """How often `neither` is said of Dolly's answers: their own, another question's, shuffled."""
+    own = dolly(n, 0, seed=SEED + 1)
+    moved = [replace(row, prompt=own[i - n // 2].prompt) for i, row in enumerate(own)]
+    kinds = {"right_answer": own, "wrong_question": moved, "shuffled": dolly(0, n, seed=SEED + 1)}
+    return {
+        kind: round(float(np.mean([v.label is Label.NEITHER for v in judge(responses(rows))])), 3)
+        for kind, rows in kinds.items()
+    }
+
+
 def main() -> None:
     """Measure, print and write."""
     parser = parse()
@@ -144,6 +156,7 @@ def main() -> None:
         f" human labels, partial refusal = refused; {RESAMPLES} bootstrap resamples of prompts",
         "encoder": by_model(test, out_of_fold(train, features_NF, test)),
         "keyword": by_model(test, keyword(responses(test))),
+        "neither_on_dolly": neither_rates(encoder),
         "encoder_verdicts_per_second": speed(encoder, test),
         "threads": "OMP_NUM_THREADS as set by the caller; CPU",
     }

@@ -71,8 +71,8 @@ class Stage:
 
 STAGES = (
     Stage("language", None, 400, 12, 2e-3, 11),
-    Stage("base", "language", 1000, 24, 1.5e-3, 12),
-    Stage("aligned", "base", 1500, 24, 1.0e-3, 13),
+    Stage("base", "language", 1000, 20, 1.5e-3, 12),
+    Stage("aligned", "base", 900, 20, 1.0e-3, 13),
 )
 
 
@@ -180,7 +180,7 @@ def chat_batches(
     tokenizer: PreTrainedTokenizerFast, stage: Stage, work: Path
 ) -> Callable[[int], Batch]:
     """Chat rows with loss on the assistant only; eight batches at a time are sorted by length."""
-    prompts = [row for row in lines(work / "prompts.jsonl") if not row["held_out"]]
+    prompts = [row for row in lines(work / "prompts.jsonl") if not row["held_out"] and len(row["text"].split()) <= 32]
     row_of = base_row if stage.name == "base" else aligned_row
     groups: dict[int, list[Batch]] = {}
 

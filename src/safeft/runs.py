@@ -46,7 +46,7 @@ def write_text(path: Path, text: str) -> None:
     """Write a whole file or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    with partial.open("w") as file:
+    with partial.open("w", encoding="utf-8", newline="\n") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
@@ -61,18 +61,23 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """A JSON file that safeft wrote; StoredError when it is damaged."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise StoredError(f"{path}: damaged ({error}); delete it to have it made again") from error
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """The records of a finished JSONL file; StoredError names the damaged line."""
+    return _records(path, path.read_bytes())
+
+
+def _records(path: Path, data: bytes) -> list[dict[str, Any]]:
     records = []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    # Bytes, because text would also be split at U+2028 and its kin, which JSON leaves as they are.
+    for number, line in enumerate(data.splitlines(), 1):
         try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError as error:
+            records.append(json.loads(line.decode()))
+        except ValueError as error:
             raise StoredError(
                 f"{path}: line {number} is damaged; delete the file to redo it"
             ) from error
@@ -96,21 +101,23 @@ class Lines:
             raise RunError(f"{self.path} is finished and is never written again")
         if not self.partial.is_file():
             return []
-        whole = self.partial.read_bytes().rpartition(b"\n")[0]
+        data = self.partial.read_bytes()
         # A kill can cut the last line in the middle: what precedes it is whole.
-        self.partial.write_bytes(whole + b"\n" if whole else b"")
-        return [json.loads(line) for line in whole.splitlines()]
+        whole = data[: data.rfind(b"\n") + 1]
+        records = _records(self.partial, whole)
+        if len(whole) < len(data):
+            os.truncate(self.partial, len(whole))  # rewriting would lose all to a second kill
+        return records
 
     def __enter__(self) -> Lines:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self.partial.open("a")
+        self._file = self.partial.open("a", encoding="utf-8", newline="\n")
         return self
 
     def append(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Add records in one write, flushed."""
-        self._file.write(
-            "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-        )
+        """Add records in one write, flushed; NaN and infinities are refused (ValueError)."""
+        lines = [json.dumps(record, ensure_ascii=False, allow_nan=False) for record in records]
+        self._file.write("".join(line + "\n" for line in lines))
         self._file.flush()
 
     def __exit__(
@@ -119,7 +126,9 @@ class Lines:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
+        with self._file:
+            if kind is None:
+                os.fsync(self._file.fileno())
         if kind is None:
             self.partial.replace(self.path)
 
@@ -151,26 +160,26 @@ def versions() -> dict[str, str]:
 
 def git_revision() -> str:
     """The revision of the working directory, `-dirty` when it has changes, or `none`."""
-    run = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        run = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:  # git is not installed
+        return "none"
     return run.stdout.strip() or "none"
 
 
 def open_run(folder: Path, config: Mapping[str, Any]) -> None:
     """Start or resume a run: its manifest holds the resolved config, and only that config fits.
 
-    Raises RunError when the folder holds another run or something that is no run.
+    Raises RunError when the folder holds another run or something that is no run, StoredError
+    when its manifest is damaged.
     """
     path = folder / "manifest.json"
     if path.is_file():
-        _refuse_another(folder, read_json(path)["config"], config)
+        _refuse_another(folder, _stored_config(path), config)
         return
-    others = [one for one in folder.iterdir() if one.name != ".lock"] if folder.is_dir() else []
-    if others:
+    ours = {".lock", "manifest.json.partial"}  # what a kill leaves before there is a manifest
+    if folder.is_dir() and any(one.name not in ours for one in folder.iterdir()):
         raise RunError(f"{folder} is not empty and holds no run; choose another --output")
     manifest = {
         "config": config,
@@ -183,10 +192,19 @@ def open_run(folder: Path, config: Mapping[str, Any]) -> None:
     write_json(path, manifest)
 
 
+def _stored_config(path: Path) -> dict[str, Any]:
+    manifest = read_json(path)
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("config"), dict):
+        raise StoredError(f"{path}: damaged (no 'config' in it); delete the folder to start anew")
+    found: dict[str, Any] = manifest["config"]
+    return found
+
+
 def _refuse_another(folder: Path, stored: Mapping[str, Any], config: Mapping[str, Any]) -> None:
     if fingerprint(stored) == fingerprint(config):
         return
-    keys = [key for key in sorted({*stored, *config}) if stored.get(key) != config.get(key)]
+    ours, theirs = ({key: fingerprint(one[key]) for key in one} for one in (config, stored))
+    keys = sorted(key for key in {*ours, *theirs} if ours.get(key) != theirs.get(key))
     raise RunError(
         f"{folder} holds another run (differs in: {', '.join(keys)}); "
         "choose another --output or delete the folder"

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from safeft.generation.generator import Generator
@@ -68,6 +68,7 @@ def run(judge: Judge, asked: Sequence[Prompt], on_error: OnError = "closed") -> 
     return Guarded(echo(), judge, policy(on_error))(asked, GREEDY)
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from([*Label, None])), st.sampled_from(["closed", "open"]))
 def test_what_leaves_was_cleared(labels: list[Label | None], on_error: OnError) -> None:
     """None stands for a judge that raises: only `on_error: open` lets such a response out."""

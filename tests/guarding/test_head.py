@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
@@ -95,6 +95,7 @@ def test_the_threshold_itself_withholds(folder: Path) -> None:
         assert judge(responses(("bad", "bad")))[0].unsafe is unsafe
 
 
+@settings(deadline=None)
 @given(st.integers(0, 3000), st.integers(0, 3000))
 def test_harm_is_found_wherever_it_stands(before: int, after: int) -> None:
     """`bad` is shorter than the overlap of two windows, so no cut can hide it."""
@@ -102,6 +103,7 @@ def test_harm_is_found_wherever_it_stands(before: int, after: int) -> None:
     assert any("bad" in window for window in windows(text))
 
 
+@settings(deadline=None)
 @given(st.text(max_size=3000))
 def test_windows_hold_the_whole_text(text: str) -> None:
     pieces = windows(text)
@@ -196,12 +198,13 @@ def test_damaged_weights_are_found_before_anything_is_judged(folder: Path, damag
 
 
 def test_the_guard_learns_from_the_odd_half() -> None:
-    """The judge's training takes half 0; if this constant moves, both heads must be retrained."""
+    """Half 0 is left to the judge; if this constant moves, both heads must be retrained."""
     assert GUARD_PARITY == 1
     assert half("hello") == 0x2C % 2  # sha256("hello") begins with 2c
     assert half("a") == 0xCA % 2
 
 
+@settings(deadline=None)
 @given(st.lists(st.text("ab é", min_size=1)))
 def test_a_prompt_has_one_half_however_it_is_spaced(words: list[str]) -> None:
     assert half(" ".join(words)) == half("\n ".join(words) + "\t") in (0, 1)

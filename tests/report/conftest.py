@@ -100,9 +100,9 @@ def run_points() -> Iterator[Run]:
                 yield Run(recipe, seed, epoch, "refusal_rate", 0.95 - rate - shift, 0.0)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def document() -> Document:
-    """The whole document."""
+    """The whole document; it is frozen, so every test may share it."""
     return Document(
         title="Recipes on trivia",
         estimates=tuple(measured()),

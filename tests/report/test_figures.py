@@ -7,8 +7,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import matplotlib
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from safeft.records import Estimate
 from safeft.report import Document, figures
@@ -32,11 +34,16 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     return kept
 
 
+def points(line: Line2D) -> int:
+    """How many points a line has."""
+    return len(np.atleast_1d(line.get_xdata()))
+
+
 def hollow(figure: Figure) -> list[int]:
     """How many training runs each panel shows."""
     lines = [[line for line in axes.lines if line.get_marker() == "o"] for axes in figure.axes]
     runs = [[x for x in found if x.get_markerfacecolor() == "none"] for found in lines]
-    return [sum(len(line.get_xydata()) for line in found) for found in runs]
+    return [sum(map(points, found)) for found in runs]
 
 
 def test_one_dot_per_training_run(document: Document, drawn: list[Figure]) -> None:
@@ -111,7 +118,7 @@ def test_an_interval_that_is_lost_leaves_its_estimate(
         replace(entry, value=replace(entry.value, low=math.nan)) for entry in document.estimates
     )
     figures.forest(View(replace(document, estimates=entries, runs=(), comparisons=())))
-    markers = [line.get_marker() for line in drawn[0].axes[0].lines if len(line.get_xydata())]
+    markers = [line.get_marker() for line in drawn[0].axes[0].lines if points(line)]
     assert markers == ["D"] * 4
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import csv
 import io
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -108,7 +107,7 @@ def test_a_reader_never_sees_half_a_file(
     def killed(source: Path, target: Path) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(os, "replace", killed)
+    monkeypatch.setattr(Path, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
         write_report(replace(document, title="again"), tmp_path)
     assert (tmp_path / "estimates.json").read_bytes() == old

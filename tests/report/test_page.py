@@ -63,7 +63,7 @@ def without(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
     monkeypatch.setattr(builtins, "__import__", refuse)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def html(document: Document) -> str:
     """The whole page."""
     return report_html(document)
@@ -160,10 +160,11 @@ def test_provenance_and_command(html: str) -> None:
 def test_text_is_never_markup(place: str, document: Document) -> None:
     """A script in any text stays text, in tables, attributes and figures."""
     bad = "\"'><script>alert(1)</script>"
+    changes: dict[str, Any] = {place: bad} if place in ("recipe", "group") else {}
     rows = [
-        replace(e, row=replace(e.row, **{place: bad} if place in ("recipe", "group") else {}))
-        for e in document.estimates
-        if e.row.recipe == "naive"
+        replace(entry, row=replace(entry.row, **changes))
+        for entry in document.estimates
+        if entry.row.recipe == "naive"
     ]
     evil = Document(
         title=bad if place == "title" else "t",

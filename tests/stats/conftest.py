@@ -4,7 +4,5 @@ from __future__ import annotations
 
 from hypothesis import settings
 
-settings.register_profile(
-    "seeded", derandomize=False, max_examples=400, deadline=None, database=None
-)
+settings.register_profile("seeded", derandomize=True, deadline=None, database=None)
 settings.load_profile("seeded")

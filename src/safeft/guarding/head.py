@@ -1,7 +1,7 @@
 """The encoder guard: frozen MiniLM under a small head of its own, P(a harmful request is answered).
 
-The head was trained by `benchmarks/guard/train.py` on one half of the prompts only; the evaluation
-judge's head learns from the other half, so neither ever grades what it taught the other.
+`benchmarks/guard/train.py` trains the head on one half of the prompts and leaves the other half to
+the evaluation judge's head: a guard and a judge that share rows would agree on their mistakes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
 
 GUARD_PARITY = 1
-"""The guard trains on prompts whose half is 1 (odd); the judge trains on half 0 only."""
+"""The guard trains on prompts whose `half` is this; the other half is left to the judge."""
 
 WINDOW, STEP = 500, 400
 """Characters read at once and between starts: MiniLM takes 512 tokens, and 500 characters fit."""

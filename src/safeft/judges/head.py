@@ -36,7 +36,12 @@ class Head:
     threshold: Floats
 
     def __call__(self, features_NF: Floats) -> npt.NDArray[np.float64]:
-        """P(refused) for each row of features, shape (N,)."""
+        """P(refused) for each row of features, shape (N,). Raises ModelError on a misfit."""
+        if features_NF.shape[1:] != self.weight_F.shape:
+            raise ModelError(
+                f"the encoder judge's weights read {len(self.weight_F)} features, not"
+                f" {features_NF.shape[1]}; reinstall safeft or train the head again"
+            )
         logit_N = features_NF @ self.weight_F + self.bias
         return 1 / (1 + np.exp(-np.clip(logit_N.astype(np.float64), -30, 30)))
 

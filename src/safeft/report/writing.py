@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from safeft.report.document import Document
@@ -33,5 +32,4 @@ def write_estimates(document: Document, path: Path) -> Path:
 def _write(path: Path, text: str) -> Path:
     partial = path.with_name(f"{path.name}.partial")
     partial.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(partial, path)
-    return path
+    return partial.replace(path)
