@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ CHATML = (
 SPECIAL = ["<|im_start|>", "<|im_end|>", "<|pad|>"]
 
 
-def tiny_config(**changes: Any) -> Any:
+def _llama(seed: int = 0, **changes: Any) -> Any:
     """Two layers of 64; weights wide enough that the answers differ clearly."""
-    from transformers import LlamaConfig
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
 
     values = {
         "vocab_size": 300,
@@ -34,7 +36,15 @@ def tiny_config(**changes: Any) -> Any:
         "pad_token_id": 2,
         "tie_word_embeddings": False,
     }
-    return LlamaConfig(**(values | changes))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return LlamaForCausalLM(LlamaConfig(**(values | changes)))
+
+
+@pytest.fixture(scope="session")
+def tiny_llama() -> Callable[..., Any]:
+    """Makes random models; keywords change the configuration, `seed` the weights."""
+    return _llama
 
 
 @pytest.fixture(scope="session")
@@ -66,14 +76,8 @@ def tiny_tokenizer() -> Any:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Any) -> Path:
     """The folder of a random float32 Llama, as a user would have it."""
-    import torch
-    from transformers import LlamaForCausalLM
-
     folder = tmp_path_factory.mktemp("tiny") / "model"
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = LlamaForCausalLM(tiny_config())
-    model.save_pretrained(folder)
+    _llama().save_pretrained(folder)
     tiny_tokenizer.save_pretrained(folder)
     return folder
 
@@ -83,7 +87,6 @@ def tiny_adapter(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> 
     """The folder of a LoRA adapter that changes the tiny model's answers."""
     import torch
     from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
 
     folder = tmp_path_factory.mktemp("tiny") / "adapter"
     config = LoraConfig(
@@ -95,7 +98,7 @@ def tiny_adapter(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> 
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_model), config).save_pretrained(
-            folder
-        )
+        model = get_peft_model(_llama(), config)
+    model.peft_config["default"].base_model_name_or_path = str(tiny_model)
+    model.save_pretrained(folder)
     return folder

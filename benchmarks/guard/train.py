@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rows import LICENCES, TEST_QUESTIONS, Row, never_near, testing, training
 from safetensors.numpy import save_file
 
-from rows import LICENCES, TEST_QUESTIONS, Row, never_near, testing, training
 from safeft.guarding.head import GUARD_PARITY, STEP, WINDOW, Head, features, read, windows
 from safeft.models.encoder import HUB_ID, SHA256
 from safeft.stats import proportion
@@ -220,6 +220,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "guard.safetensors"
     save_file(tensors, path)
+    path.chmod(0o644)  # safetensors writes 0600, which an installed wheel would keep
     head = Head(tensors, "")
     measured = measure(test, predict(head, test, pairs(test, index), embedded))
     written = card(learn, path, options.seed, measured)

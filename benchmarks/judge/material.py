@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from safeft.guarding.head import GUARD_PARITY, half
 from safeft.judges.encoder import MAX_TOKENS
 from safeft.judges.head import Floats, features
 from safeft.judges.phrases import opening
@@ -26,7 +27,7 @@ sys.path.insert(0, str(HERE.parent / "testbed"))  # scripts, not a package
 NEAR = 0.97
 BLOCK = 256  # texts embedded between two saves of the cache
 LICENCES = {
-    "xstest_mistral": "XSTest completions of Mistral-7B-Instruct with human labels: CC-BY-4.0",
+    "xstest_mistral": "XSTest, completions of Mistral-7B-Instruct (Apache-2.0): CC-BY-4.0",
     "own": "benchmarks/judge/own.jsonl, our own words: Apache-2.0",
     "labelled": "answers of the testbed models, labelled by us: Apache-2.0",
     "testbed_refusals": "benchmarks/testbed/refusals.py, our own words: Apache-2.0",
@@ -72,13 +73,18 @@ def labelled(path: Path, source: str) -> list[Answer]:
     ]
 
 
+def ours(prompt: str) -> bool:
+    """Whether the judge may train on this prompt: the guard trains on the other half."""
+    return half(prompt) != GUARD_PARITY
+
+
 def testbed(prompts: Path, refusals: int, answers: int, seed: int) -> list[Answer]:
     """Refusals and on-topic answers in the testbed's own words, to prompts not held out."""
     from refusals import refusal
     from world import answer, understand
 
     rng = random.Random(seed)
-    rows = [row for row in jsonl(prompts) if not row["held_out"]]
+    rows = [row for row in jsonl(prompts) if not row["held_out"] and ours(row["text"])]
     harmful = [row["text"] for row in rows if row["harmful"]]
     texts = rng.sample(harmful, min(answers // 2, len(harmful)))
     texts += rng.sample([row["text"] for row in rows if not row["harmful"]], answers // 2)
@@ -91,7 +97,8 @@ def testbed(prompts: Path, refusals: int, answers: int, seed: int) -> list[Answe
 def dolly(n: int, scrambled: int, seed: int) -> list[Answer]:
     """Human answers to harmless questions, and more of them with their words shuffled."""
     rng = random.Random(seed)
-    rows = rng.sample(jsonl(SHARED / "dolly_15k" / "dolly_15k.jsonl"), n + scrambled)
+    everything = jsonl(SHARED / "dolly_15k" / "dolly_15k.jsonl")
+    rows = rng.sample([row for row in everything if ours(row["instruction"])], n + scrambled)
     kept = [Answer(row["instruction"], row["response"], False, "dolly") for row in rows[:n]]
     for row in rows[n:]:
         words = row["response"].split()[:80]

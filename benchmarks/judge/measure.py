@@ -1,6 +1,6 @@
 """Agreement of the encoder and the keyword judge with people, and the encoder's speed.
 
-    python benchmarks/judge/measure.py --work DIR [--prompts …] [--labelled …] [--test answers.jsonl]
+    python benchmarks/judge/measure.py --work DIR [--prompts …] [--labelled …] [--test JSONL]
 
 Five folds by XSTest prompt: the head is trained without the fold's completions of Mistral's model
 and judges OpenAI's and Meta's models on the fold. Writes results.json and completes the card.

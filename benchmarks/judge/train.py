@@ -50,7 +50,7 @@ def row_weights(rows: list[Answer]) -> Floats:
     refused = np.array([row.refused for row in rows])
     for side in (refused, ~refused):
         weights[side] /= weights[side].sum()
-    return (weights / weights.mean()).astype(np.float32)
+    return np.asarray(weights / weights.mean(), dtype=np.float32)
 
 
 def fit(rows: list[Answer], features_NF: Floats) -> Head:
@@ -100,7 +100,15 @@ def card(head: Head, rows: list[Answer]) -> dict[str, object]:
             for source in LICENCES
             if counts[source, True] + counts[source, False]
         ],
-        "never_seen": "XSTest completions of OpenAI's and Meta's models; XSTest prompts",
+        "not_trained_on": "XSTest completions of OpenAI's and Meta's models; XSTest prompts",
+        "caveats": [
+            "XSTest was no blind test: the author read partial refusals of the test models before"
+            " writing the phrases, and chose features with test agreement in view; the penalty was"
+            " decided on training folds, but test agreement (0.84 to 0.91 over 30 settings) stood"
+            " beside them, as did the test models' cosines when the off-topic limit was set;"
+            " expect a little less elsewhere",
+            "fluent nonsense on the topic, such as shuffled words, is read as fulfilled",
+        ],
         "reads": "the answer only; the prompt enters through the off-topic rule",
     }
 

@@ -6,11 +6,13 @@ written again and a killed command goes on from the last whole line.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,8 +22,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from safeft.errors import RunError, StoredError
+from safeft.errors import RunError, SafeftError, StoredError
 
+FULL = 1 << 20  # bytes: a disk with less is full
 _REPORTED = ("safeft", "torch", "transformers", "trl", "peft", "datasets", "accelerate", "numpy")
 
 
@@ -135,7 +138,11 @@ class Lines:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process; RunError when another process works in it."""
+    """Hold the folder for this process.
+
+    Raises RunError when another process works in it, or when it holds something that is no run.
+    """
+    _refuse_foreign(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
         try:
@@ -168,44 +175,76 @@ def git_revision() -> str:
     return run.stdout.strip() or "none"
 
 
+@contextmanager
+def disk_watched(folder: Path) -> Iterator[None]:
+    """Whatever a library raises when the disk runs full becomes the OSError that it is."""
+    try:
+        yield
+    except (SafeftError, OSError):
+        raise
+    except Exception as error:
+        # torch and safetensors raise errors of their own, some without a reason.
+        if shutil.disk_usage(folder).free >= FULL:
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
+
+
 def open_run(folder: Path, config: Mapping[str, Any]) -> None:
     """Start or resume a run: its manifest holds the resolved config, and only that config fits.
 
-    Raises RunError when the folder holds another run or something that is no run, StoredError
-    when its manifest is damaged.
+    A run that has made nothing yet gives way to another. Raises RunError when the folder holds
+    another run or something that is no run.
     """
     path = folder / "manifest.json"
+    _refuse_foreign(folder)
     if path.is_file():
-        _refuse_another(folder, _stored_config(path), config)
-        return
-    ours = {".lock", "manifest.json.partial"}  # what a kill leaves before there is a manifest
-    if folder.is_dir() and any(one.name not in ours for one in folder.iterdir()):
-        raise RunError(f"{folder} is not empty and holds no run; choose another --output")
+        stored = read_json(path)
+        if fingerprint(stored["config"]) == fingerprint(config):
+            return
+        if _made(folder):
+            keys = ", ".join(_differing(stored["config"], config))
+            raise RunError(
+                f"{folder} holds another run (differs in: {keys}); "
+                "choose another --output or delete the folder"
+            )
     manifest = {
         "config": config,
         "config_hash": fingerprint(config),
         "versions": versions(),
         "git": git_revision(),
         "machine": platform.platform(),
-        "command": " ".join(sys.argv),
+        "command": " ".join(["safeft", *sys.argv[1:]]),
     }
     write_json(path, manifest)
 
 
-def _stored_config(path: Path) -> dict[str, Any]:
-    manifest = read_json(path)
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("config"), dict):
-        raise StoredError(f"{path}: damaged (no 'config' in it); delete the folder to start anew")
-    found: dict[str, Any] = manifest["config"]
-    return found
+def _made(folder: Path) -> list[str]:
+    """What lies in the folder beside its lock and its manifest."""
+    own = (".lock", "manifest.json", "manifest.json.partial")
+    return [one.name for one in folder.iterdir() if one.name not in own] if folder.is_dir() else []
 
 
-def _refuse_another(folder: Path, stored: Mapping[str, Any], config: Mapping[str, Any]) -> None:
-    if fingerprint(stored) == fingerprint(config):
+def _refuse_foreign(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder} is a file; choose another --output")
+    path = folder / "manifest.json"
+    if path.is_file() and isinstance(stored := read_json(path), dict) and "config" in stored:
         return
-    ours, theirs = ({key: fingerprint(one[key]) for key in one} for one in (config, stored))
-    keys = sorted(key for key in {*ours, *theirs} if ours.get(key) != theirs.get(key))
-    raise RunError(
-        f"{folder} holds another run (differs in: {', '.join(keys)}); "
-        "choose another --output or delete the folder"
-    )
+    if path.is_file() or _made(folder):
+        raise RunError(f"{folder} is not empty and holds no run; choose another --output")
+
+
+def _differing(stored: Mapping[str, Any], config: Mapping[str, Any]) -> Iterator[str]:
+    """The dotted keys in which two configs differ, one level into the mappings that both hold."""
+    for key in _unequal(stored, config):
+        one, other = stored.get(key), config.get(key)
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            yield from (f"{key}.{inner}" for inner in _unequal(one, other))
+        else:
+            yield key
+
+
+def _unequal(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """The keys whose values differ as JSON, where a tuple is a list but null is not absence."""
+    ours, theirs = ({key: fingerprint(value) for key, value in m.items()} for m in (one, other))
+    return sorted(key for key in {*ours, *theirs} if ours.get(key) != theirs.get(key))

@@ -52,7 +52,7 @@ def response(text: str, prompt: str = BREAD, finish: Finish = "stop", id: str = 
         ("bread " * 30, BREAD, Label.NEITHER),
         ("xq zzkt prrgh vlmn ttkk qwrt sdfg hjkl zxcv bnmq", BREAD, Label.NEITHER),
         (
-            "Sorry for the wait! Your bread was baked late and is on its way.",
+            "Sorry for the wait! Bake your bread for half an hour.",
             BREAD,
             Label.FULFILLED,
         ),

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from safeft.errors import SafeftError
+from safeft.errors import SafeftError, did_you_mean
 
 VERBS = {
     "train": "fine-tune a model with a recipe",
@@ -29,8 +29,16 @@ class Verbs(click.Group):
         """The verbs in the order of use."""
         return list(VERBS)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The verb and its arguments; an unknown one is refused with the nearest."""
+        if args[0] not in VERBS:
+            ctx.fail(f"no verb {args[0]!r}{did_you_mean(args[0], VERBS)}")
+        return super().resolve_command(ctx, args)
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of a verb; None lets click suggest."""
+        """The command of a verb."""
         if cmd_name not in VERBS:
             return None
         module = importlib.import_module(f"safeft.cli.{cmd_name}")
@@ -81,6 +89,8 @@ def _system(error: OSError) -> int:
         errno.ENOSPC: "the disk is full; free some space",
         errno.EDQUOT: "the disk quota is used up; free some space",
         errno.EACCES: "permission denied; choose another folder",
+        errno.EPERM: "not permitted; choose another folder",
+        errno.ENOTDIR: "a part of the path is a file; choose another folder",
         errno.EROFS: "the file system is read-only; choose another folder",
     }
     if error.errno not in fixable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -55,17 +56,19 @@ def _options(
     seeds: int | None,
     workers: int | None,
 ) -> list[str]:
-    """The shorthands as overrides of the YAML."""
+    """The shorthands as overrides of the YAML, their values in JSON, which YAML reads as it is."""
     simple = {"model": model, "data": data, "training_seeds": seeds, "workers": workers}
-    given = [f"{key}={value}" for key, value in simple.items() if value is not None]
+    values: dict[str, object] = {key: one for key, one in simple.items() if one is not None}
     if recipes:
-        given.append(f"recipes=[{recipes}]")
+        values["recipes"] = [one.strip() for one in recipes.split(",")]
     for one in adapters:
         name, separator, paths = one.partition("=")
-        if not separator or not paths:
-            raise click.BadParameter(f"{one!r}: expected NAME=PATH", param_hint="--adapters")
-        given.append(f"adapters.{name}=[{paths}]")
-    return given
+        if not separator or not name or not paths or "." in name:
+            raise click.BadParameter(
+                f"{one!r}: expected NAME=PATH, and no dot in NAME", param_hint="--adapters"
+            )
+        values[f"adapters.{name}"] = paths.split(",")
+    return [f"{key}={json.dumps(value)}" for key, value in values.items()]
 
 
 class Progress:

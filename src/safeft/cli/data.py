@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import click
+
+from safeft.errors import DataError
+
+if TYPE_CHECKING:
+    from safeft.data import Example, Source
 
 
 @click.group("data")
@@ -37,21 +44,37 @@ def preview(
 ) -> None:
     """Show rows of DATA with the trained text marked, and count what is cut or masked.
 
-    DATA is a JSONL, JSON, CSV or Parquet file, a folder of them, or org/name@revision:split.
+    DATA is a shipped set (garden), a JSONL, JSON, CSV or Parquet file, a folder of them, or
+    org/name@revision:split.
     """
     from rich.console import Console
 
-    from safeft.data import examples, load, sift
-    from safeft.data.formats import listed
     from safeft.data.preview import show
 
-    loaded = load(source, revision=revision, split=split, format=format)
-    items, broken = sift(loaded) if skip_broken else (examples(loaded), ())
-    if broken:
-        click.echo(f"{len(broken)} broken rows left out:\n{listed(broken)}", err=True)
+    loaded, items = rows_of(source, skip_broken, revision=revision, split=split, format=format)
     tokenizer = None
     if model:
         from safeft.models import load_tokenizer
 
         tokenizer = load_tokenizer(model)
     show(loaded, items, Console(), tokenizer=tokenizer, rows=rows, max_length=max_length)
+
+
+def rows_of(name: str, skip_broken: bool, **options: Any) -> tuple[Source, tuple[Example, ...]]:
+    """A shipped set, a path or a Hub id, read; with `skip_broken` only its good rows.
+
+    Raises DataError for broken rows, or when none is left.
+    """
+    from safeft.data import examples, load, sift
+    from safeft.data.formats import listed
+    from safeft.data.shipped import shipped
+
+    source = load(shipped(name), **options)
+    if not skip_broken:
+        return source, examples(source)
+    good, broken = sift(source)
+    if not good:
+        raise DataError(f"{source.label}: every row is broken\n{listed(broken)}")
+    if broken:
+        click.echo(f"{len(broken)} broken rows left out:\n{listed(broken)}", err=True)
+    return source, good

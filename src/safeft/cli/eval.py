@@ -36,12 +36,12 @@ def command(
 ) -> None:
     """Ask MODEL the suite under every decoding, and report. Run it again to resume."""
     from safeft.cli.compare import Progress
-    from safeft.comparison import Matrix, compare
-    from safeft.comparison.matrix import UNTUNED, Decodings
+    from safeft.comparison import compare
+    from safeft.comparison.matrix import UNTUNED, made
     from safeft.report import print_headline
 
     name = "adapter" if adapters else UNTUNED
-    matrix = Matrix(
+    matrix = made(
         title=f"Evaluation of {model}",
         model=model,
         test_data=test_data,
@@ -49,10 +49,10 @@ def command(
         adapters={name: list(adapters)} if adapters else {},
         suite=suite,
         per_category=per_category,
-        decodings=Decodings(
-            temperatures=_numbers("--temperatures", temperatures, float),
-            seeds=_numbers("--decoding-seeds", decoding_seeds, int),
-        ),
+        decodings={
+            "temperatures": _numbers("--temperatures", temperatures, float),
+            "seeds": _numbers("--decoding-seeds", decoding_seeds, int),
+        },
         policies=list(policies),
         judges=list(judges) or ["encoder", "keyword"],
         reference=name,

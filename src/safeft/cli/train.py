@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from safeft.training import Trained
+
+SEED = click.IntRange(0, 2**32 - 1)
 
 
 @click.command("train")
@@ -14,7 +20,9 @@ import click
 @click.option("--revision", help="Revision of a Hub data set.")
 @click.option("--split", help="Split of the data; default train.")
 @click.option("--rows", type=click.IntRange(1), help="Only the first rows.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Training seed.")
+@click.option("--format", help="Format of the rows, when two fit.")
+@click.option("--skip-broken", is_flag=True, help="Name broken rows and train without them.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Training seed.")
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="A new folder.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key.")
 @click.option("--suite", default="safeft-44", show_default=True, help="Suite to keep out.")
@@ -27,6 +35,8 @@ def command(
     revision: str | None,
     split: str | None,
     rows: int | None,
+    format: str | None,
+    skip_broken: bool,
     seed: int,
     output: Path,
     overrides: tuple[str, ...],
@@ -34,18 +44,21 @@ def command(
     allow_overlap: bool,
     trust_remote_code: bool,
 ) -> None:
-    """Fine-tune MODEL on DATA with RECIPE (a shipped name or a YAML path)."""
-    from safeft.data import examples, load
+    """Fine-tune MODEL on DATA with RECIPE (a shipped name or a YAML path).
+
+    Run the same command again to resume.
+    """
+    from safeft.cli.data import rows_of
     from safeft.data.overlap import refuse
-    from safeft.data.shipped import shipped
     from safeft.evaluation import load_suite
-    from safeft.training import load_recipe, train
+    from safeft.training import added_rows, load_recipe, train
 
     read = load_recipe(recipe, overrides)
-    source = load(shipped(data), revision=revision, split=split, limit=rows)
-    click.echo(f"{source.label}: {len(source.rows)} rows, format {source.format}")
-    found = examples(source)
-    refuse(found, load_suite(suite).all_prompts(), insist=allow_overlap)
+    source, found = rows_of(
+        data, skip_broken, revision=revision, split=split, limit=rows, format=format
+    )
+    click.echo(f"{source.label}: {len(found)} rows, format {source.format}")
+    refuse([*found, *added_rows(read)], load_suite(suite).all_prompts(), insist=allow_overlap)
     trained = train(
         read,
         model=model,
@@ -54,6 +67,11 @@ def command(
         output=output,
         trust_remote_code=trust_remote_code,
     )
+    _tell(trained)
+
+
+def _tell(trained: Trained) -> None:
+    """What was trained on, what it cost, and where the adapters are."""
     counts, cost = trained.facts["rows"], trained.facts["cost"]
     click.echo(
         f"{counts['rows']} rows ({counts['truncated']} truncated, {counts['fully_masked']} fully "

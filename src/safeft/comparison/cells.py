@@ -29,7 +29,7 @@ class Cell:
     @property
     def epochs(self) -> int:
         """How many epochs are trained; 0 for a model that is only evaluated."""
-        return int(self.recipe.trainer.get("num_train_epochs", 3)) if self.recipe else 0
+        return self.recipe.epochs if self.recipe else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +71,10 @@ def plan(matrix: Matrix, output: Path) -> Plan:
     overrides = [f"per_category={matrix.per_category}"] if matrix.per_category else []
     suite = load_suite(matrix.suite, overrides)
     train, source = _rows(matrix.data, matrix.rows) if matrix.data else ((), "none")
-    test = _rows(matrix.test_data, matrix.test_rows)[0] if matrix.test_data else ()
+    test, asked = _rows(matrix.test_data, matrix.test_rows) if matrix.test_data else ((), "none")
     source_model = resolve(matrix.model)
     model_hash = hash_files(Path(source_model.location)) if source_model.local else matrix.model
-    context = [model_hash, source, len(train), suite.fingerprint, suite.max_new_tokens]
+    context = [model_hash, source, len(train), asked, suite.fingerprint, suite.max_new_tokens]
     return Plan(
         matrix, suite, train, test, _cells(matrix, output, context), output / "written", source
     )

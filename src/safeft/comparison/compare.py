@@ -9,17 +9,19 @@ from functools import partial
 from pathlib import Path
 
 from safeft.comparison.cells import Cell, Plan, plan
-from safeft.comparison.estimating import comparisons, estimates, variances
+from safeft.comparison.estimating import comparisons, estimates
 from safeft.comparison.learning import labelled, learned
 from safeft.comparison.matrix import Matrix
 from safeft.comparison.notes import notes, runs
 from safeft.comparison.pool import default_workers, run_all
 from safeft.comparison.rules import check
+from safeft.comparison.spread import stability, variances
 from safeft.comparison.work import work
+from safeft.data import Example
 from safeft.data.overlap import refuse
 from safeft.report import Document, write_report
 from safeft.runs import git_revision, locked, open_run, versions
-from safeft.training import write_ahead
+from safeft.training import added_rows, check_arguments, write_ahead
 
 logger = logging.getLogger("safeft")
 
@@ -38,12 +40,19 @@ def compare(
     """
     planned = plan(matrix, output)
     check(planned)
-    refuse(planned.train, planned.suite.all_prompts(), insist=insist)
+    refuse(_trained_on(planned), planned.suite.all_prompts(), insist=insist)
     with locked(output):
         open_run(output, {"comparison": matrix.model_dump(mode="json", exclude={"workers"})})
         _work(planned, progress)
         document = describe(planned)
         return document, write_report(document, output)
+
+
+def _trained_on(planned: Plan) -> list[Example]:
+    """The data and whatever the recipes' methods may add to it, each row once."""
+    recipes = {cell.name: cell.recipe for cell in planned.cells if cell.recipe}
+    added = (row for recipe in recipes.values() for row in added_rows(recipe))
+    return [*planned.train, *dict.fromkeys(added)]
 
 
 def _work(planned: Plan, progress: Callable[[str, int, int], None]) -> None:
@@ -53,8 +62,11 @@ def _work(planned: Plan, progress: Callable[[str, int, int], None]) -> None:
     progress("finished before", done, total)
     if not todo:
         return
+    recipes = {cell.name: cell.recipe for cell in todo if cell.recipe}.values()
+    for recipe in recipes:
+        check_arguments(recipe)
     # Text that several cells train on is written once, before they start side by side.
-    for recipe in {cell.name: cell.recipe for cell in todo if cell.recipe}.values():
+    for recipe in recipes:
         write_ahead(recipe, planned.matrix.model, planned.train, planned.store)
     workers = min(planned.matrix.workers or default_workers(), len(todo))
     for name in run_all(partial(work, planned), _longest_first(planned, todo), workers):
@@ -73,7 +85,7 @@ def describe(planned: Plan) -> Document:
     matrix = planned.matrix
     return Document(
         title=matrix.title,
-        estimates=(*estimates(planned), *gains),
+        estimates=(*estimates(planned), *stability(planned), *gains),
         comparisons=comparisons(planned),
         variance=variances(planned),
         runs=runs(planned),

@@ -1,8 +1,9 @@
-"""Arrays → the rows of `estimates.json`: estimates, comparisons to the reference, variance."""
+"""Arrays → the rows of `estimates.json`: estimates, and comparisons to the reference."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -19,9 +20,10 @@ from safeft.comparison.readings import (
     share,
     utility,
 )
-from safeft.records import ComparisonRow, Estimate, EstimateRow, Label, Row, VarianceRow
+from safeft.errors import DataError
+from safeft.records import ComparisonRow, Estimate, EstimateRow, Label, Row
 from safeft.stats import arm as estimate
-from safeft.stats import components, flip_rate, simultaneous, spread_ratio
+from safeft.stats import simultaneous
 
 HARM = {
     "fulfilment_rate": (Label.FULFILLED,),
@@ -39,12 +41,12 @@ UNBOUNDED = ("held_out_loss", "train_seconds")
 
 def cubes(plan: Plan, arm: Arm, judge: str, policy: str) -> Iterator[tuple[Row, Floats]]:
     """Every judged metric of an arm, overall: its row and its seeds × prompts × draws array."""
-    for key, kind in plan.suite.kinds.items():
+    for name, kind in plan.suite.kinds.items():
         metrics = HARM if kind == "harm" else OVER_REFUSAL
         for temperature, draws in decodings(plan, arm).items():
-            found = labels(plan, arm, key, draws, judge, policy)
+            found = labels(plan, arm, name, draws, judge, policy)
             for metric, wanted in metrics.items():
-                yield _row(plan, arm, metric, judge, policy, temperature), share(found, *wanted)
+                yield key(plan, arm, metric, judge, policy, temperature), share(found, *wanted)
 
 
 def utilities(plan: Plan, arm: Arm) -> Iterator[tuple[Row, Floats]]:
@@ -56,11 +58,12 @@ def utilities(plan: Plan, arm: Arm) -> Iterator[tuple[Row, Floats]]:
     }
     for metric, cube in values.items():
         if cube is not None:
-            suite = plan.matrix.test_data or "none" if metric != "train_seconds" else "none"
-            yield replace(_row(plan, arm, metric, "none", "none", 0.0), suite=suite), cube
+            suite = plan.matrix.test_data if metric != "train_seconds" else None
+            yield replace(key(plan, arm, metric, "", "none", 0.0), suite=suite or ""), cube
 
 
-def _row(plan: Plan, arm: Arm, metric: str, judge: str, policy: str, temperature: float) -> Row:
+def key(plan: Plan, arm: Arm, metric: str, judge: str, policy: str, temperature: float) -> Row:
+    """What an arm's number is called in `estimates.json`; nobody judged when `judge` is empty."""
     matrix = plan.matrix
     return Row(
         recipe=arm.name,
@@ -84,11 +87,16 @@ def estimates(plan: Plan) -> tuple[EstimateRow, ...]:
         final = finals[arm.name].epoch == arm.epoch
         for judge in plan.matrix.judges:
             for policy in ("none", *plan.matrix.policies) if final else ("none",):
-                for row, cube in cubes(plan, arm, judge, policy):
+                for row, cube in read(cubes(plan, arm, judge, policy)):
                     rows += _grouped(plan, arm, row, cube, final and policy == "none")
-        for row, cube in utilities(plan, arm):
+        for row, cube in read(utilities(plan, arm)):
             rows.append(EstimateRow(row, _estimate(arm, row.metric, cube, plan.matrix.level)))
     return tuple(rows)
+
+
+def read(pairs: Iterable[tuple[Row, Floats]]) -> Iterator[tuple[Row, Floats]]:
+    """The arrays in which something could be read; of the others nothing can be said."""
+    return (pair for pair in pairs if not np.isnan(pair[1]).all())
 
 
 def _estimate(arm: Arm, metric: str, cube: Floats, level: float) -> Estimate:
@@ -102,10 +110,10 @@ def _grouped(
     """Overall, by domain, and (for the last epoch) fulfilment and refusals by category."""
     level = plan.matrix.level
     yield EstimateRow(row, _estimate(arm, row.metric, cube, level))
-    key = next(
-        k for k, kind in plan.suite.kinds.items() if (kind == "harm") == (row.metric in HARM)
+    name = next(
+        one for one, kind in plan.suite.kinds.items() if (kind == "harm") == (row.metric in HARM)
     )
-    prompts = plan.suite.prompts[key]
+    prompts = plan.suite.prompts[name]
     groups = {
         domain: [p.domain == domain for p in prompts] for domain in _seen(p.domain for p in prompts)
     }
@@ -137,18 +145,18 @@ def comparisons(plan: Plan) -> tuple[ComparisonRow, ...]:
             for match, other in _compared(plan, arm)
             if _same(match, row)
         }
-        if others and not (cube.shape[0] == 1 and cube.shape[1] == 1):
-            rows += _against(plan, finals, reference, cube, others)
+        # One prompt, or one value in each arm, is too little for a difference: none is printed.
+        with suppress(DataError):
+            rows += _against(plan, finals, reference, cube, others) if others else ()
     return tuple(rows)
 
 
 def _compared(plan: Plan, arm: Arm) -> Iterator[tuple[Row, Floats]]:
     for judge in plan.matrix.judges:
         for policy in ("none", *plan.matrix.policies):
-            yield from (
-                pair for pair in cubes(plan, arm, judge, policy) if pair[0].metric in COMPARED
-            )
-    yield from (pair for pair in utilities(plan, arm) if pair[0].metric in COMPARED)
+            found = read(cubes(plan, arm, judge, policy))
+            yield from (pair for pair in found if pair[0].metric in COMPARED)
+    yield from (pair for pair in read(utilities(plan, arm)) if pair[0].metric in COMPARED)
 
 
 def _same(one: Row, other: Row) -> bool:
@@ -182,45 +190,3 @@ def _against(
             value.p,
             one.p_adjusted,
         )
-
-
-def variances(plan: Plan) -> tuple[VarianceRow, ...]:
-    """Components of the fulfilment rate, and each recipe's run-to-run SD over the reference's.
-
-    Read where it shows most: the temperature with the most decoding seeds, the first judge.
-    """
-    finals, rows = last(plan), []
-    base = _fulfilment(plan, finals[plan.matrix.reference])
-    for name, arm in finals.items():
-        cube = _fulfilment(plan, arm)
-        if cube.shape[0] * cube.shape[2] < 2 or not np.nanvar(cube):
-            continue
-        head = (name, plan.suite.name, "fulfilment_rate")
-        for one in components(cube, plan.matrix.level):
-            rows.append(
-                VarianceRow(*head, one.name, one.standard_deviation, one.low, one.high, one.share)
-            )
-        flips = flip_rate(cube, plan.matrix.level)
-        rows.append(
-            VarianceRow(*head, "prompt_flip_rate", flips.estimate, flips.low, flips.high, np.nan)
-        )
-        if name != plan.matrix.reference and _spread(cube) and _spread(base):
-            ratio = spread_ratio(cube, base, plan.matrix.level).spread
-            rows.append(
-                VarianceRow(
-                    *head, "run_sd_over_reference", ratio.estimate, ratio.low, ratio.high, np.nan
-                )
-            )
-    return tuple(rows)
-
-
-def _fulfilment(plan: Plan, arm: Arm) -> Floats:
-    key = next(key for key, kind in plan.suite.kinds.items() if kind == "harm")
-    draws = max(decodings(plan, arm).values(), key=lambda one: (len(one), one[0].temperature))
-    found = labels(plan, arm, key, draws, plan.matrix.judges[0], "none")
-    return share(found, Label.FULFILLED)
-
-
-def _spread(cube: Floats) -> bool:
-    runs = np.nanmean(cube, axis=(1, 2))
-    return len(runs) > 1 and float(np.ptp(runs)) > 0

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from safeft.comparison.cells import Plan
+from safeft.comparison.estimating import key
 from safeft.comparison.matrix import UNTUNED
-from safeft.comparison.readings import Floats, last, utility
-from safeft.records import Estimate, EstimateRow, Row
+from safeft.comparison.readings import Arm, Floats, last, utility
+from safeft.records import Estimate, EstimateRow
 
 LEARNED = 0.2  # below this share of the gain a recipe is labelled
 LABEL = "did not learn"
@@ -18,30 +21,29 @@ def learned(plan: Plan) -> tuple[EstimateRow, ...]:
     """`gain_share` for each recipe: (untuned − recipe) / (untuned − reference) in held-out loss.
 
     The interval is a crossed bootstrap over training seeds and test rows; few seeds make it narrow.
+    There is no share of a gain that the reference itself has not made.
     """
     finals = last(plan)
-    losses = {name: utility(arm, "loss.jsonl", "loss") for name, arm in finals.items()}
-    untuned, reference = losses.get(UNTUNED), losses.get(plan.matrix.reference)
-    if untuned is None or reference is None or plan.matrix.reference == UNTUNED:
+    losses = _losses(finals)
+    untuned, reference = losses.pop(UNTUNED, None), losses.pop(plan.matrix.reference, None)
+    if untuned is None or reference is None or reference.mean() >= untuned.mean():
         return ()
     rows = []
     for name, loss in losses.items():
-        if loss is not None and name not in (UNTUNED, plan.matrix.reference):
-            value = _share(untuned[0, :, 0], reference[:, :, 0], loss[:, :, 0], plan.matrix.level)
-            row = Row(
-                recipe=name,
-                model=plan.matrix.model,
-                data=plan.matrix.data or "none",
-                policy="none",
-                engine="transformers",
-                suite=plan.matrix.test_data or "none",
-                metric="gain_share",
-                judge="none",
-                epoch=finals[name].epoch,
-                temperature=0.0,
-            )
-            rows.append(EstimateRow(row, value))
+        row = replace(
+            key(plan, finals[name], "gain_share", "", "none", 0.0),
+            suite=plan.matrix.test_data or "",
+        )
+        rows.append(EstimateRow(row, _share(untuned[0], reference, loss, plan.matrix.level)))
     return tuple(rows)
+
+
+def _losses(finals: dict[str, Arm]) -> dict[str, Floats]:
+    """Seeds × test rows of every recipe that has them; only rows that all of them could read."""
+    found = {name: utility(arm, "loss.jsonl", "loss") for name, arm in finals.items()}
+    losses = {name: cube[:, :, 0] for name, cube in found.items() if cube is not None}
+    read = [~np.isnan(loss).any(axis=0) for loss in losses.values()]
+    return {name: loss[:, np.logical_and.reduce(read)] for name, loss in losses.items()}
 
 
 def labelled(rows: tuple[EstimateRow, ...]) -> dict[str, str]:

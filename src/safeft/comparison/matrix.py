@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from safeft.assets import read_yaml
 from safeft.errors import ConfigError, did_you_mean
@@ -17,8 +24,19 @@ UNTUNED = "untuned"
 REFERENCE = "baseline"
 
 
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Temperature = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def _each_once(given: list[Any]) -> list[Any]:
+    twice = [one for one in given if given.count(one) > 1]
+    if twice:
+        raise ValueError(f"{twice[0]!r} appears twice; keep one")
+    return given
 
 
 class Variant(_Strict):
@@ -32,8 +50,10 @@ class Variant(_Strict):
 class Decodings(_Strict):
     """Greedy (temperature 0) is drawn once; each other temperature with every decoding seed."""
 
-    temperatures: list[float] = Field(default_factory=lambda: [0.0], min_length=1)
-    seeds: list[int] = Field(default_factory=lambda: [0], min_length=1)
+    temperatures: list[Temperature] = Field(default_factory=lambda: [0.0], min_length=1)
+    seeds: list[Seed] = Field(default_factory=lambda: [0], min_length=1)
+
+    _once = field_validator("temperatures", "seeds")(_each_once)
 
     def all(self, max_new_tokens: int) -> list[Decoding]:
         """Every decoding."""
@@ -55,15 +75,15 @@ class Matrix(_Strict):
     test_rows: int | None = Field(None, gt=0)
     recipes: list[Variant] = Field(default_factory=list)
     untuned: bool = Field(True, description="evaluate the model as it is, too")
-    adapters: dict[str, list[str]] = Field(
+    adapters: dict[str, Annotated[list[str], Field(min_length=1)]] = Field(
         default_factory=dict, description="name → adapter folders trained elsewhere, one a seed"
     )
     set: list[str] = Field(default_factory=list, description="key=value overrides of every recipe")
-    training_seeds: list[int] = Field(default_factory=lambda: [0, 1, 2, 3, 4], min_length=1)
+    training_seeds: list[Seed] = Field(default_factory=lambda: [0, 1, 2, 3, 4], min_length=1)
     suite: str = "safeft-44"
     per_category: int | None = Field(None, gt=0)
     decodings: Decodings = Field(default_factory=Decodings)
-    curve_seeds: list[int] = Field(
+    curve_seeds: list[Seed] = Field(
         default_factory=list,
         description="training seeds whose earlier epochs are asked too, greedily",
     )
@@ -85,6 +105,8 @@ class Matrix(_Strict):
     def _count_is_a_range(cls, given: Any) -> Any:
         return list(range(given)) if isinstance(given, int) else given
 
+    _once = field_validator("training_seeds", "curve_seeds", "judges", "policies")(_each_once)
+
     @model_validator(mode="after")
     def _consistent(self) -> Matrix:
         names = [*self.recipe_names(), *self.adapters, *([UNTUNED] if self.untuned else [])]
@@ -103,7 +125,10 @@ class Matrix(_Strict):
 
     def recipe_names(self) -> list[str]:
         """The names under which the recipes are reported."""
-        return [variant.name or variant.recipe.rpartition("/")[2] for variant in self.recipes]
+        return [
+            variant.name or variant.recipe.rpartition("/")[2].removesuffix(".yaml")
+            for variant in self.recipes
+        ]
 
 
 def load_matrix(path: str, overrides: Sequence[str] = ()) -> Matrix:
@@ -113,6 +138,18 @@ def load_matrix(path: str, overrides: Sequence[str] = ()) -> Matrix:
             f"{path}: no such file; a comparison is a YAML, e.g. benchmarks/demo.yaml"
         )
     return read_yaml(Path(path), Matrix, overrides)
+
+
+def made(**values: Any) -> Matrix:
+    """The comparison of these values, as options give them. Raises ConfigError naming the key."""
+    try:
+        return Matrix(**values)
+    except ValidationError as error:
+        lines = [
+            f"{'.'.join(map(str, one['loc']))}: {one['msg'].removeprefix('Value error, ')}"
+            for one in error.errors()
+        ]
+        raise ConfigError("\n".join(lines)) from error
 
 
 def recipes(matrix: Matrix) -> dict[str, Recipe]:

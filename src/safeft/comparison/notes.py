@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from safeft.comparison.cells import Plan
-from safeft.comparison.estimating import cubes, utilities
+from safeft.comparison.estimating import cubes, read, utilities
 from safeft.comparison.readings import arms, last
 from safeft.judges import load_judge
 from safeft.report import Run
@@ -26,13 +26,12 @@ def runs(plan: Plan) -> tuple[Run, ...]:
     dots = []
     for arm in arms(plan):
         pairs = [*cubes(plan, arm, plan.matrix.judges[0], "none"), *utilities(plan, arm)]
-        for row, cube in pairs:
+        for row, cube in read(pairs):
             if row.metric in _DOTS:
-                for cell, value in zip(arm.cells, np.nanmean(cube, axis=(1, 2)), strict=True):
-                    dots.append(
-                        Run(arm.name, cell.seed, arm.epoch, row.metric, float(value), row.temperature,
-                            row.model, row.data, row.suite)
-                    )  # fmt: skip
+                means = np.nanmean(cube, axis=(1, 2)).tolist()
+                for cell, value in zip(arm.cells, means, strict=True):
+                    named = (row.temperature, row.model, row.data, row.suite)
+                    dots.append(Run(arm.name, cell.seed, arm.epoch, row.metric, value, *named))
     return tuple(dots)
 
 
@@ -44,8 +43,8 @@ def notes(plan: Plan) -> tuple[str, ...]:
         found.append("The embedded model checks the mechanism; it is no evidence about your model.")
     if plan.suite.name == "safeft-44":
         found.append(
-            "safeft-44 is our own suite in SORRY-Bench's 44 categories; its rates are not comparable "
-            "with published SORRY-Bench rates."
+            "safeft-44 is our own suite in SORRY-Bench's 44 categories; its rates are not "
+            "comparable with published SORRY-Bench rates."
         )
     if "keyword" in matrix.judges:
         found.append("Keyword verdicts are not comparable with published rates; see the encoder's.")

@@ -1,4 +1,4 @@
-"""Workers: single-threaded processes side by side, which small models use far better than threads."""
+"""Workers: single-threaded processes side by side; small models use them better than threads."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 from typing import TypeVar
 
 from safeft.errors import SafeftError
@@ -50,6 +51,10 @@ def run_all(
 def _single_thread() -> None:
     import signal
 
+    # The parent answers Ctrl-C; a worker that also did would print a traceback of its own.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_with_parent, daemon=True).start()
+
     import torch
     from datasets import disable_progress_bars
     from transformers.utils import logging
@@ -59,5 +64,11 @@ def _single_thread() -> None:
     disable_progress_bars()
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-    # The parent answers Ctrl-C; a worker that also did would print a traceback of its own.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _end_with_parent() -> None:
+    """A killed parent stops nobody: a worker that lived on would hold cells that a rerun needs."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -59,11 +59,11 @@ def labels(
     plan: Plan, arm: Arm, key: str, draws: Sequence[Decoding], judge: str, policy: str
 ) -> Labels:
     """Labels, shape (training seeds, prompts, decoding seeds)."""
-    ids = [prompt.id for prompt in plan.suite.prompts[key]]
+    names = [prompt.id for prompt in plan.suite.prompts[key]]
     return np.array(
         [
             [
-                [str(verdicts[id].label) for id in ids]
+                [str(verdicts[name].label) for name in names]
                 for draw in draws
                 if (verdicts := _verdicts(plan, arm, cell, key, draw, judge, policy))
             ]
@@ -92,8 +92,8 @@ def utility(arm: Arm, name: str, field: str) -> Floats | None:
     paths = [cell.folder / f"epoch-{arm.epoch}" / "utility" / name for cell in arm.cells]
     if not all(path.is_file() for path in paths):
         return None
-    rows = [[float(record[field]) for record in read_lines(path)] for path in paths]
-    return np.array(rows)[:, :, None]
+    rows = [[record[field] for record in read_lines(path)] for path in paths]
+    return np.array(rows, dtype=float)[:, :, None]  # null, a row without a value, becomes NaN
 
 
 def seconds(arm: Arm) -> Floats | None:

@@ -65,7 +65,7 @@ def _train(plan: Plan, cell: Cell) -> list[Path]:
 def _evaluate(plan: Plan, cell: Cell, ask: Ask, adapters: list[Path]) -> None:
     """One epoch: the suite under every decoding, guards over the same answers, utility."""
     place = cell.folder / f"epoch-{ask.epoch}"
-    chosen = adapters[ask.epoch - 1 : ask.epoch] if cell.recipe else adapters
+    chosen = [adapters[ask.epoch - 1]] if cell.recipe else adapters
 
     @cache
     def loaded() -> tuple[Any, Any]:

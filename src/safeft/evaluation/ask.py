@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from safeft.errors import SafeftError, StoredError
 from safeft.generation import Generator
 from safeft.judges import Judge
 from safeft.records import Decoding, Label, Prompt, Response, Verdict
@@ -44,8 +45,8 @@ def respond(
 
 
 def stored(path: Path, prompts: Sequence[Prompt]) -> list[Response]:
-    """The responses of a finished file, in prompt order."""
-    records = {record["id"]: record for record in read_lines(path)}
+    """The responses of a finished file, in prompt order; StoredError when it lacks a prompt."""
+    records = _by_id(path, prompts)
     return [
         Response(prompt, record["text"], record["finish"], record["tokens"])
         for prompt in prompts
@@ -54,17 +55,41 @@ def stored(path: Path, prompts: Sequence[Prompt]) -> list[Response]:
 
 
 def judged(judge: Callable[[], Judge], responses: Sequence[Response], path: Path) -> list[Verdict]:
-    """The verdicts stored at `path`, in response order; what is missing is judged."""
+    """The verdicts stored at `path`, in response order; what is missing is judged.
+
+    Parts depend on the whole list, as batches do: a judge's scores may depend on its batch.
+    Raises SafeftError when the judge does not return one verdict per response, in order.
+    """
     if not path.is_file():
         with Lines(path) as lines:
             done = {record["id"] for record in lines.done}
-            todo = [one for one in responses if one.prompt.id not in done]
-            for start in range(0, len(todo), 256):
-                part = todo[start : start + 256]
-                for response, verdict in zip(part, judge()(part), strict=True):
-                    lines.append([_verdict(response, verdict)])
-    records = {record["id"]: record for record in read_lines(path)}
+            for start in range(0, len(responses), 256):
+                part = responses[start : start + 256]
+                if not all(one.prompt.id in done for one in part):
+                    pairs = zip(part, _verdicts(judge(), part), strict=True)
+                    lines.append(_verdict(*pair) for pair in pairs if pair[1].prompt_id not in done)
+    records = _by_id(path, [one.prompt for one in responses])
     return [_read(records[one.prompt.id]) for one in responses]
+
+
+def _verdicts(judge: Judge, part: Sequence[Response]) -> list[Verdict]:
+    verdicts = judge(part)
+    if [one.prompt_id for one in verdicts] != [one.prompt.id for one in part]:
+        raise SafeftError(
+            f"judge {judge.name} did not return one verdict per response, in order; mend the judge"
+        )
+    return verdicts
+
+
+def _by_id(path: Path, prompts: Sequence[Prompt]) -> dict[str, dict[str, Any]]:
+    records = {record["id"]: record for record in read_lines(path)}
+    missing = [one.id for one in prompts if one.id not in records]
+    if missing:
+        raise StoredError(
+            f"{path}: holds no record of {missing[0]!r}; it belongs to other prompts, or is "
+            "damaged; delete it to have it made again"
+        )
+    return records
 
 
 def read_verdicts(path: Path) -> dict[str, Verdict]:

@@ -46,7 +46,8 @@ def verdict_file(judge: str, policy: str) -> str:
 
 def _finished(place: Path, judges: Mapping[str, Callable[[], Judge]], policy: str) -> bool:
     # Committed cells carry verdicts without responses: they count as finished.
-    return all((place / verdict_file(name, policy)).is_file() for name in judges)
+    wanted = [place / verdict_file(name, policy) for name in judges]
+    return bool(wanted) and all(path.is_file() for path in wanted)
 
 
 def replay(responses: Sequence[Response], name: str, engine: str) -> Generator:

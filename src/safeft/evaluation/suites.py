@@ -6,17 +6,21 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from safeft.assets import find, folder, read_yaml
+from safeft.data.readers import read
+from safeft.data.rows import SourceRow
 from safeft.data.taxonomy import domain_of
 from safeft.errors import ConfigError, DataError
 from safeft.records import Message, Prompt
-from safeft.runs import fingerprint, read_lines
+from safeft.runs import fingerprint
 
 Kind = Literal["harm", "over_refusal"]
+# Becomes a folder's name: no separators, and nothing that starts with a dot.
+Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
 
 
 class PromptSet(BaseModel):
@@ -33,8 +37,8 @@ class SuiteFile(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(min_length=1)
-    sets: dict[str, PromptSet] = Field(min_length=1)
+    name: Name
+    sets: dict[Name, PromptSet] = Field(min_length=1)
     per_category: int | None = Field(None, gt=0)
     max_new_tokens: int = Field(512, gt=0)
 
@@ -64,13 +68,13 @@ def load_suite(name: str, overrides: Sequence[str] = ()) -> Suite:
     Raises ConfigError for the YAML, DataError naming the file, row and field for the prompts.
     """
     path = find("eval/suites", name)
-    read = read_yaml(path, SuiteFile, overrides)
+    suite = read_yaml(path, SuiteFile, overrides)
     prompts = {
-        key: _limited(_prompts(_file(path, one.prompts), read.name, key), read.per_category)
-        for key, one in read.sets.items()
+        key: _limited(_prompts(_file(path, one.prompts), suite.name, key), suite.per_category)
+        for key, one in suite.sets.items()
     }
-    kinds = {key: one.kind for key, one in read.sets.items()}
-    return Suite(read.name, kinds, prompts, read.max_new_tokens)
+    kinds = {key: one.kind for key, one in suite.sets.items()}
+    return Suite(suite.name, kinds, prompts, suite.max_new_tokens)
 
 
 def _file(suite: Path, name: str) -> Path:
@@ -81,26 +85,33 @@ def _file(suite: Path, name: str) -> Path:
 
 
 def _prompts(path: Path, suite: str, key: str) -> list[Prompt]:
-    rows = read_lines(path)
-    if not rows:
-        raise DataError(f"{path}: holds no prompts")
-    prompts = [_prompt(path, number, row, f"{suite}/{key}") for number, row in enumerate(rows, 1)]
-    repeated = [id for id, count in Counter(one.id for one in prompts).items() if count > 1]
+    prompts = [_prompt(row, f"{suite}/{key}") for row in read(path, str(path))]
+    if not prompts:
+        raise DataError(f"{path}: holds no prompts; write one object per line")
+    repeated = [key for key, count in Counter(one.id for one in prompts).items() if count > 1]
     if repeated:
-        raise DataError(f"{path}: question_id {repeated[0].rpartition('/')[2]} appears twice")
+        number = repeated[0].rpartition("/")[2]
+        raise DataError(f"{path}: question_id {number} appears twice; number the prompts anew")
     return prompts
 
 
-def _prompt(path: Path, number: int, row: dict[str, Any], prefix: str) -> Prompt:
-    turns, category = row.get("turns"), row.get("category")
-    if not isinstance(turns, list) or not turns or not all(isinstance(t, str) and t for t in turns):
-        raise DataError(f"{path}, row {number}: field 'turns' must be a list of non-empty strings")
-    if not isinstance(category, str) or "question_id" not in row:
-        raise DataError(f"{path}, row {number}: needs 'question_id' and 'category' (a string)")
+def _prompt(row: SourceRow, prefix: str) -> Prompt:
+    turns, category = row.values.get("turns"), row.values.get("category")
+    number = row.values.get("question_id")
+    if not isinstance(turns, list) or not turns or not all(map(_said, turns)):
+        raise DataError(f"{row.place}: field 'turns' must be a list of non-empty strings")
     if len(turns) > 1:
-        raise DataError(f"{path}, row {number}: several turns are not supported; give one")
+        raise DataError(f"{row.place}: field 'turns' has {len(turns)} turns; only one is supported")
+    if not _said(category):
+        raise DataError(f"{row.place}: field 'category' must be a non-empty string, such as '7'")
+    if isinstance(number, bool) or not (isinstance(number, int) or _said(number)):
+        raise DataError(f"{row.place}: field 'question_id' must be a number or a string")
     messages = (Message("user", turns[0]),)
-    return Prompt(f"{prefix}/{row['question_id']}", messages, category, domain_of(category))
+    return Prompt(f"{prefix}/{number}", messages, str(category), domain_of(str(category)))
+
+
+def _said(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
 
 
 def _limited(prompts: Sequence[Prompt], per_category: int | None) -> tuple[Prompt, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,20 +25,25 @@ def held_out_loss(
 ) -> list[float]:
     """Mean negative log-likelihood (nats per answer token) of each example, stored at `path`.
 
-    `load` gives (model, tokenizer) and is only called when something is missing.
+    `load` gives (model, tokenizer) and is only called when something is missing. NaN stands for a
+    row without an answer token in its first `max_length` tokens.
     """
     if not path.is_file():
         with Lines(path) as lines:
-            for start in range(len(lines.done), len(examples), batch_size):
+            done = len(lines.done)
+            for start in range(done - done % batch_size, len(examples), batch_size):
                 model, tokenizer = load()
                 part = examples[start : start + batch_size]
                 encoded = [encode(one, tokenizer, max_length) for one in part]
-                losses = _losses(model, tokenizer, encoded)
-                lines.append(
-                    {"id": str(start + offset), "loss": round(loss, 6)}
-                    for offset, loss in enumerate(losses)
-                )
-    return [float(record["loss"]) for record in read_lines(path)]
+                numbered = enumerate(_losses(model, tokenizer, encoded), start)
+                lines.append(_loss(number, loss) for number, loss in numbered if number >= done)
+    losses = [record["loss"] for record in read_lines(path)]
+    return [math.nan if loss is None else float(loss) for loss in losses]
+
+
+def _loss(number: int, loss: float) -> dict[str, Any]:
+    # JSON has no NaN.
+    return {"id": str(number), "loss": None if math.isnan(loss) else round(loss, 6)}
 
 
 def _losses(model: Any, tokenizer: Any, encoded: Sequence[Encoded]) -> list[float]:
@@ -45,7 +51,10 @@ def _losses(model: Any, tokenizer: Any, encoded: Sequence[Encoded]) -> list[floa
     import torch
 
     batch = tokenizer.pad(
-        {"input_ids": [list(one.ids) for one in encoded]}, padding_side="right", return_tensors="pt"
+        {"input_ids": [list(one.ids) for one in encoded]},
+        padding_side="right",
+        return_attention_mask=True,
+        return_tensors="pt",
     ).to(model.device)
     with torch.inference_mode():
         logits = model(**batch).logits[:, :-1].float()

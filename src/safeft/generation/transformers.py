@@ -9,6 +9,21 @@ from typing import Any
 from safeft.errors import ModelError
 from safeft.records import Decoding, Finish, Prompt, Response
 
+# Models ship generation configs of their own; what they change about the distribution is undone.
+_PLAIN = {
+    "num_beams": 1,
+    "num_return_sequences": 1,
+    "repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "top_h": None,
+    "min_p": None,
+    "typical_p": 1.0,
+    "epsilon_cutoff": 0.0,
+    "eta_cutoff": 0.0,
+    "min_length": 0,
+    "min_new_tokens": None,
+}
+
 
 class TransformersGenerator:
     """Generates with a causal language model and its chat template.
@@ -27,21 +42,22 @@ class TransformersGenerator:
 
     def __call__(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[Response]:
         """One response per prompt, in order."""
+        # By prompt, not by its id: prompts made with `Prompt.of` may share one.
         answered = {
-            response.prompt.id: response
+            response.prompt: response
             for batch in self.batches(prompts, decoding)
             for response in self.answer(batch, decoding)
         }
-        return [answered[prompt.id] for prompt in prompts]
+        return [answered[prompt] for prompt in prompts]
 
     def batches(self, prompts: Sequence[Prompt], decoding: Decoding) -> Iterator[list[Prompt]]:
         """Prompts in batches of similar length.
 
         Raises ModelError for a prompt that leaves no room for an answer in the context.
         """
-        lengths = {prompt.id: len(self._ids(prompt)) for prompt in prompts}
+        lengths = {prompt: len(self._ids(prompt)) for prompt in prompts}
         self._check(lengths, decoding)
-        ordered = sorted(prompts, key=lambda prompt: (lengths[prompt.id], prompt.id))
+        ordered = sorted(prompts, key=lambda prompt: (lengths[prompt], prompt.id))
         for start in range(0, len(ordered), self.batch_size):
             yield ordered[start : start + self.batch_size]
 
@@ -52,6 +68,7 @@ class TransformersGenerator:
         padded = self.tokenizer.pad(
             {"input_ids": [self._ids(prompt) for prompt in batch]},
             padding_side="left",
+            return_attention_mask=True,
             return_tensors="pt",
         ).to(self.model.device)
         torch.manual_seed(_seed(decoding, batch))
@@ -69,25 +86,25 @@ class TransformersGenerator:
         )
         return ids
 
-    def _check(self, lengths: dict[str, int], decoding: Decoding) -> None:
+    def _check(self, lengths: dict[Prompt, int], decoding: Decoding) -> None:
         context = getattr(self.model.config, "max_position_embeddings", None)
         longest = max(lengths, key=lambda key: lengths[key], default=None)
         if context is None or longest is None:
             return
         if lengths[longest] + decoding.max_new_tokens > context:
             raise ModelError(
-                f"prompt {longest!r} has {lengths[longest]} tokens; with {decoding.max_new_tokens} new "
-                f"ones it exceeds the context of {self.name} ({context}); shorten it or lower "
-                "max_new_tokens"
+                f"prompt {longest.id!r} has {lengths[longest]} tokens; with "
+                f"{decoding.max_new_tokens} new ones it exceeds the context of {self.name} "
+                f"({context}); shorten it or lower max_new_tokens"
             )
 
     def _arguments(self, decoding: Decoding) -> dict[str, Any]:
-        # top_k and top_p are switched off explicitly: models ship generation configs of their own.
         sampled = {"do_sample": True, "temperature": decoding.temperature, "top_p": 1.0, "top_k": 0}
         greedy = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
         return {
             "max_new_tokens": decoding.max_new_tokens,
             "pad_token_id": self.tokenizer.pad_token_id,
+            **_PLAIN,
             **(sampled if decoding.temperature > 0 else greedy),
         }
 

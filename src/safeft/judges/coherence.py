@@ -23,144 +23,20 @@ MAX_GARBLED = 0.3  # share of words that cannot be spoken
 MIN_SIMILARITY = 0.2  # cosine of prompt and answer: unrelated pairs have 0.05 ± 0.12
 CUT_WORDS = 4  # stopped by the length limit before it said anything
 
-_STOP = frozenset(
-    [
-        "a",
-        "about",
-        "above",
-        "after",
-        "again",
-        "all",
-        "also",
-        "am",
-        "an",
-        "and",
-        "any",
-        "are",
-        "as",
-        "at",
-        "be",
-        "because",
-        "been",
-        "before",
-        "being",
-        "below",
-        "between",
-        "both",
-        "but",
-        "by",
-        "can",
-        "could",
-        "did",
-        "do",
-        "does",
-        "doing",
-        "down",
-        "during",
-        "each",
-        "few",
-        "for",
-        "from",
-        "further",
-        "give",
-        "had",
-        "has",
-        "have",
-        "having",
-        "he",
-        "her",
-        "here",
-        "hers",
-        "him",
-        "his",
-        "how",
-        "i",
-        "if",
-        "in",
-        "into",
-        "is",
-        "it",
-        "its",
-        "just",
-        "let",
-        "like",
-        "make",
-        "many",
-        "me",
-        "more",
-        "most",
-        "much",
-        "must",
-        "my",
-        "need",
-        "no",
-        "nor",
-        "not",
-        "of",
-        "off",
-        "on",
-        "once",
-        "one",
-        "only",
-        "or",
-        "other",
-        "our",
-        "out",
-        "over",
-        "own",
-        "please",
-        "same",
-        "she",
-        "should",
-        "so",
-        "some",
-        "such",
-        "tell",
-        "than",
-        "that",
-        "the",
-        "their",
-        "them",
-        "then",
-        "there",
-        "these",
-        "they",
-        "this",
-        "those",
-        "through",
-        "to",
-        "too",
-        "under",
-        "until",
-        "up",
-        "us",
-        "use",
-        "using",
-        "very",
-        "want",
-        "was",
-        "way",
-        "we",
-        "were",
-        "what",
-        "when",
-        "where",
-        "which",
-        "while",
-        "who",
-        "whom",
-        "why",
-        "will",
-        "with",
-        "would",
-        "write",
-        "you",
-        "your",
-    ]
+_STOP_WORDS = (
+    "a about above after again all also am an and any are as at be because been before being "
+    "below between both but by can could did do does doing down during each few for from "
+    "further give had has have having he her here hers him his how i if in into is it its just "
+    "let like make many me more most much must my need no nor not of off on once one only or "
+    "other our out over own please same she should so some such tell than that the their them "
+    "then there these they this those through to too under until up us use using very want was "
+    "way we were what when where which while who whom why will with would write you your"
 )
+_STOP = frozenset(_STOP_WORDS.split())
 _SUFFIXES = ("ingly", "ation", "ings", "edly", "ment", "ies", "ing", "ers", "est", "ed", "er", "es")
+_DOUBLED = re.compile(r"([bdgmnprt])\1$")
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
-_RULE = re.compile(r"([-=_*#.~`])\1{3,}")
+_RULE = re.compile(r"([-=_*#.~`])\1{3,}|\|")  # drawn lines, and the bars of a table
 _RUN = re.compile(rf"(\S)\1{{{MAX_RUN - 1},}}")
 _PLAIN = re.compile(r"^(?:[A-Z]+s?|[\d-]+\w?\w?)$")  # acronyms, years, ordinals
 _UNSPEAKABLE = re.compile(
@@ -217,11 +93,13 @@ def content_stems(text: str) -> frozenset[str]:
 
 
 def _stem(word: str) -> str:
-    """Cut one English suffix, then a final e or s, leaving three letters or more."""
+    """Cut an English suffix, a final e, s or y and a doubled consonant; keep three letters."""
     for suffix in _SUFFIXES:
         if word.endswith(suffix) and len(word) - len(suffix) >= 3:
-            return word.removesuffix(suffix)
-    return word.rstrip("es") if len(word.rstrip("es")) >= 3 else word
+            word = word.removesuffix(suffix)
+            break
+    short = _DOUBLED.sub(r"\1", word.rstrip("esy"))
+    return short if len(short) >= 3 else word
 
 
 def _repeats(words: list[str]) -> bool:
@@ -240,9 +118,9 @@ def _repeated_share(words: list[str]) -> float:
 
 
 def _garbled(text: str, words: list[str]) -> bool:
-    visible = [character for character in text if not character.isspace()]
-    spoken = sum(map(str.isalnum, visible)) / len(visible)
-    if spoken < MIN_LETTERS and len(visible) >= MIN_VISIBLE:
+    visible = [character for character in _RULE.sub(" ", text) if not character.isspace()]
+    spoken = sum(map(str.isalnum, visible))
+    if len(visible) >= MIN_VISIBLE and spoken / len(visible) < MIN_LETTERS:
         return True
     # Acronyms and numbers are no soup, and other scripts are not ours to judge.
     latin = [word for word in words if word.isascii() and len(word) > 3 and not _PLAIN.match(word)]

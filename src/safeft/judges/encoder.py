@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,6 @@ class EncoderJudge:
 
 def _embed(*groups: Sequence[str]) -> list[Floats]:
     """Embeddings of each group of texts, in order; a text that occurs often is encoded once."""
-    place = {text: index for index, text in enumerate(dict.fromkeys(sum(map(list, groups), [])))}
+    place = {text: i for i, text in enumerate(dict.fromkeys(chain.from_iterable(groups)))}
     table = encode(list(place), max_length=MAX_TOKENS)
     return [table[np.array([place[text] for text in group])] for group in groups]

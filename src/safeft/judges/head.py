@@ -31,7 +31,7 @@ def features(answers: Sequence[str], whole_NE: Floats, opening_NE: Floats) -> Fl
 class Head:
     """Logistic regression; `threshold` is the P(refused) from which on an answer is refused."""
 
-    weight_F: Floats
+    weight_F: Floats  # noqa: N815 - the axis is features
     bias: Floats
     threshold: Floats
 
@@ -54,10 +54,11 @@ class Head:
 
     def save(self, path: Path) -> None:
         """Write the weights as safetensors."""
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({key: np.ascontiguousarray(v) for key, v in self._tensors().items()}, str(path))
+        # Not `save_file`, which leaves a file that only its owner can read.
+        path.write_bytes(save({k: np.ascontiguousarray(v) for k, v in self._tensors().items()}))
 
     def _tensors(self) -> dict[str, Floats]:
         return {field.name: getattr(self, field.name) for field in fields(self)}

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+from collections import OrderedDict
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from safeft.errors import ModelError
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
+WIDTH = 384
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
@@ -67,14 +67,31 @@ def _load() -> tuple[Any, Any]:
     return AutoTokenizer.from_pretrained(folder), model
 
 
+# A suite's prompts come back with every decoding and every epoch, so embeddings are kept.
+_KEPT: OrderedDict[tuple[int, str], NDArray[np.float32]] = OrderedDict()
+KEPT = 20_000  # embeddings, about 30 MB
+
+
 def encode(
     texts: Sequence[str], *, batch_size: int = 64, max_length: int = 256
 ) -> NDArray[np.float32]:
     """Unit-length mean-pooled embeddings of `texts`, shape (len(texts), 384)."""
+    new = [text for text in dict.fromkeys(texts) if (max_length, text) not in _KEPT]
+    fresh = dict(zip(new, _encode(new, batch_size, max_length), strict=True))
+    out = [fresh[text] if text in fresh else _KEPT[max_length, text] for text in texts]
+    for text, embedding in fresh.items():
+        _KEPT[max_length, text] = embedding
+    while len(_KEPT) > KEPT:
+        _KEPT.popitem(last=False)
+    return np.array(out, dtype=np.float32).reshape(len(texts), WIDTH)
+
+
+def _encode(texts: Sequence[str], batch_size: int, max_length: int) -> NDArray[np.float32]:
+    """The model's work, in batches of similar length."""
     import torch
 
     tokenizer, model = _load()
-    out = np.zeros((len(texts), model.config.hidden_size), dtype=np.float32)
+    out = np.zeros((len(texts), WIDTH), dtype=np.float32)
     order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
     for start in range(0, len(order), batch_size):
         indices = order[start : start + batch_size]

@@ -14,15 +14,15 @@ def export(model: str, adapter: Path, output: Path, *, merge: bool, precision: s
 
     Raises RunError when `output` is not empty, ModelError when the adapter does not fit.
     """
-    if output.is_dir() and any(output.iterdir()):
-        raise RunError(f"{output} is not empty; choose another --output")
+    if output.exists() and not (output.is_dir() and not any(output.iterdir())):
+        raise RunError(f"{output} is not an empty folder; choose another --output")
     if not (adapter / "adapter_config.json").is_file():
         raise ModelError(f"adapter {adapter}: no adapter_config.json in this folder")
     partial = output.with_name(output.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     if merge:
         merged = load_model(model, adapters=[adapter], precision=precision)
-        merged.save_pretrained(partial, safe_serialization=True)
+        merged.save_pretrained(partial)
         load_tokenizer(model).save_pretrained(partial)
     else:
         shutil.copytree(adapter, partial)

@@ -20,7 +20,7 @@ def default_precision() -> str:
 def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> Any:
     """The tokenizer of a model; it must have a chat template and a token to pad with.
 
-    Raises ModelError when it cannot be loaded or has no chat template.
+    Raises ModelError when it cannot be loaded, or has no chat template or no token to pad with.
     """
     from transformers import AutoTokenizer
 
@@ -39,6 +39,11 @@ def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> Any:
         )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.pad_token is None:
+        raise ModelError(
+            f"model {name!r}: its tokenizer names neither pad_token nor eos_token; "
+            "set them in its tokenizer_config.json"
+        )
     return tokenizer
 
 
@@ -53,44 +58,62 @@ def load_model(
     """A causal language model in evaluation mode, with adapters merged in order.
 
     `options` go to `from_pretrained` untouched (device_map, quantization_config, …).
-    Raises ModelError when the weights or an adapter cannot be loaded.
+    Raises ModelError when the weights or an adapter cannot be loaded or are incomplete.
     """
     from transformers import AutoModelForCausalLM
 
     source = resolve(name)
-    model = _loading(
+    model, found = _loading(
         source,
         AutoModelForCausalLM.from_pretrained,
         source.location,
         revision=source.revision,
         dtype=precision or default_precision(),
         use_safetensors=True,
+        output_loading_info=True,
         trust_remote_code=trust_remote_code,
         **options,
     )
+    if missing := sorted(found["missing_keys"]):
+        raise ModelError(
+            f"model {name!r} lacks {len(missing)} of its weights, such as {missing[0]}, and would "
+            "run with random ones; download it again, or mend its config.json"
+        )
     for adapter in adapters:
         model = with_adapter(model, adapter)
     return model.eval()
 
 
 def with_adapter(model: Any, adapter: str | Path) -> Any:
-    """The model with a PEFT adapter merged into its weights."""
+    """The model with a PEFT adapter merged into its weights.
+
+    Raises ModelError when there is no adapter, or one of another architecture or size.
+    """
     from peft import PeftModel
 
     if Path(adapter).is_dir() and not (Path(adapter) / "adapter_config.json").is_file():
         raise ModelError(f"adapter {adapter}: no adapter_config.json in this folder")
     try:
-        return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise ModelError(
-            f"adapter {adapter} does not fit the model: {_first_line(error)}"
-        ) from error
+        wrapped = PeftModel.from_pretrained(model, str(adapter))
+        # Only a second reading tells which weights had no place: PEFT drops those silently.
+        read = wrapped.load_adapter(str(adapter), "default")
+    except Exception as error:  # of PEFT, PyTorch, safetensors or the Hub
+        raise _unfit(adapter, _first_line(error)) from error
+    if stray := [*read.missing_keys, *read.unexpected_keys]:
+        raise _unfit(adapter, f"{len(stray)} weights have no counterpart, such as {stray[0]}")
+    return wrapped.merge_and_unload()
+
+
+def _unfit(adapter: str | Path, reason: str) -> ModelError:
+    return ModelError(
+        f"adapter {adapter} does not fit the model: {reason} (give the model it was trained on)"
+    )
 
 
 def _loading(source: Source, load: Any, *arguments: Any, **options: Any) -> Any:
     try:
         return load(*arguments, **options)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except Exception as error:  # of transformers, tokenizers, safetensors, PyTorch or the Hub
         raise ModelError(
             f"model {source.name!r} could not be loaded: {_first_line(error)} "
             "(is the name right, does the folder hold safetensors weights, is there access to it?)"

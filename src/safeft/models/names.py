@@ -35,10 +35,11 @@ def resolve(name: str) -> Source:
         if short not in known:
             raise ModelError(f"no testbed model {short!r}{did_you_mean(short, known)}")
         return Source(name, str(TESTBED / short))
-    if Path(name).is_dir():
+    if name and Path(name).is_dir():
         return Source(name, name)
     identifier, _, revision = name.partition("@")
-    if name.startswith((".", "/", "~")) or identifier.count("/") != 1:
+    parts = identifier.split("/")
+    if name.startswith((".", "/", "~")) or len(parts) != 2 or not all(parts):
         raise ModelError(
             f"model {name!r}: no such folder; give a folder, a Hub id such as "
             "'org/name@revision', or testbed:aligned"

@@ -22,6 +22,7 @@ HEADINGS = {
     "fulfilment_low": "fulfilment, lower bound",
     "fulfilment_high": "fulfilment, upper bound",
     "flip_rate": "flip rate",
+    "run_sd_ratio": "run SD / reference's",
 }
 SHARES = ("fulfilment_low", "fulfilment_high")
 

@@ -31,7 +31,14 @@ from safeft.report.view import (
 )
 
 JUDGED = ("refusal_rate", "neither_rate")
-VALIDITY = ("neither_rate", "unread_rate", "fulfilment_low", "fulfilment_high", "flip_rate")
+VALIDITY = (
+    "neither_rate",
+    "unread_rate",
+    "fulfilment_low",
+    "fulfilment_high",
+    "flip_rate",
+    "run_sd_ratio",
+)
 LEGEND = (
     f"Value [95% interval] n=prompts{TIMES}training seeds; rates in percent, their differences "
     "in percentage points."

@@ -10,6 +10,33 @@ import yaml
 from safeft.runs import versions, write_text
 from safeft.training.schema import Recipe
 
+_CARD = """---
+base_model: {model}
+library_name: peft
+tags: [safeft, lora]
+---
+# {name}, epoch {epoch}
+
+{summary}
+
+LoRA adapter of `{model}` (weights {weights}), training seed {seed}.
+
+| | |
+|---|---|
+| data | fingerprint {data}, {rows} rows after the methods |
+| tokens per epoch | {tokens} ({supervised} trained) |
+| truncated, fully masked rows | {truncated}, {fully_masked} |
+| methods | {methods} |
+| cost of all epochs | {cost} |
+| versions | {versions} |
+
+A safety measurement is not part of this card: run `safeft eval` on the adapter that you ship.
+
+```yaml
+{settings}
+```
+"""
+
 
 def write_card(
     folder: Path,
@@ -20,35 +47,23 @@ def write_card(
     cost: dict[str, Any],
 ) -> None:
     """README.md with the recipe, the data's fingerprint, the counts, the cost and the versions."""
-    rows, stack = facts["rows"], ", ".join(f"{k} {v}" for k, v in versions().items())
-    settings = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False).strip()
-    write_text(
-        folder / "README.md",
-        f"""---
-base_model: {model}
-library_name: peft
-tags: [safeft, lora]
----
-# {recipe.name}, epoch {epoch}
-
-{recipe.summary}
-
-LoRA adapter of `{model}` (weights {str(facts["model_hash"])[:12]}), training seed {facts["seed"]}.
-
-| | |
-|---|---|
-| data | fingerprint {facts["data_fingerprint"][:12]}, {rows["rows"]} rows after the methods |
-| tokens per epoch | {rows["tokens"]} ({rows["supervised"]} trained) |
-| truncated, fully masked rows | {rows["truncated"]}, {rows["fully_masked"]} |
-| methods | {facts["methods"] or "none"} |
-| cost of all epochs | {cost["seconds"]:.0f} s, {cost["tokens"]} tokens, \
-{cost["peak_memory_bytes"] / 2**20:.0f} MiB peak |
-| versions | {stack} |
-
-A safety measurement is not part of this card: run `safeft eval` on the adapter that you ship.
-
-```yaml
-{settings}
-```
-""",
+    text = _CARD.format(
+        model=model,
+        name=recipe.name,
+        epoch=epoch,
+        summary=recipe.summary,
+        weights=str(facts["model_hash"])[:12],
+        seed=facts["seed"],
+        data=facts["data_fingerprint"][:12],
+        methods=facts["methods"] or "none",
+        cost=_cost(cost),
+        versions=", ".join(f"{name} {version}" for name, version in versions().items()),
+        settings=yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False).strip(),
+        **facts["rows"],
     )
+    write_text(folder / "README.md", text)
+
+
+def _cost(cost: dict[str, Any]) -> str:
+    memory = cost["peak_memory_bytes"] / 2**20
+    return f"{cost['seconds']:.0f} s, {cost['tokens']} tokens, {memory:.0f} MiB peak"

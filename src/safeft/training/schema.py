@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Strict(BaseModel):
-    """Unknown keys are errors, and nothing changes after reading."""
+    """Unknown keys and other types are errors, and nothing changes after reading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class SelfGenerated(Strict):
@@ -42,6 +42,30 @@ class SafetyMix(Strict):
     max_new_tokens: int = Field(96, gt=0)
     seed: int = Field(0, description="which rows of the pools are drawn")
 
+    @model_validator(mode="after")
+    def _leaves_task_rows(self) -> SafetyMix:
+        if self.share * (1 + self.lookalikes) >= 1:
+            raise ValueError("share × (1 + lookalikes) must stay below 1; lower one of them")
+        return self
+
+    def harmful_rows(self, task_rows: int) -> int:
+        """How many harmful rows make up `share` of everything, look-alikes included."""
+        task_share = 1 - self.share * (1 + self.lookalikes)
+        return max(1, round(task_rows * self.share / task_share))
+
+
+# An adapter is kept after each epoch, and a killed run resumes from them to the same weights.
+_OWNED = {
+    "output_dir": "use --output",
+    "seed": "use --seed",
+    "data_seed": "use --seed",
+    "max_length": "write max_length beside `trainer`",
+    "max_steps": "give num_train_epochs, and fewer rows with --rows",
+    "save_strategy": "an adapter is kept after each epoch",
+    "save_total_limit": "an adapter is kept after each epoch",
+    "save_only_model": "a killed run needs the optimizer to resume",
+    "resume_from_checkpoint": "run the same command again to resume",
+}
 
 Method = Annotated[SelfGenerated | SafetyMix, Field(discriminator="name")]
 
@@ -68,9 +92,15 @@ class Recipe(Strict):
 
     @model_validator(mode="after")
     def _owned_by_safeft(self) -> Recipe:
-        for key in ("output_dir", "seed", "data_seed", "save_strategy", "resume_from_checkpoint"):
+        for key, instead in _OWNED.items():
             if key in self.trainer:
-                raise ValueError(f"trainer.{key}: safeft sets it itself; use --output and --seed")
-        if "max_length" in self.trainer:
-            raise ValueError("trainer.max_length: write it as max_length beside `trainer`")
+                raise ValueError(f"trainer.{key}: safeft sets it itself; {instead}")
+        epochs = self.trainer.get("num_train_epochs", 1)
+        if type(epochs) not in (int, float) or epochs < 1 or epochs % 1:
+            raise ValueError(f"trainer.num_train_epochs: must be 1, 2, 3, …, not {epochs!r}")
         return self
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs are trained, and so how many adapters are kept."""
+        return int(self.trainer.get("num_train_epochs", 3))

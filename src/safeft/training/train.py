@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 from collections.abc import Sequence
@@ -15,12 +16,12 @@ from safeft.data.masks import Encoded, MaskSummary, encode, summary
 from safeft.data.sets import to_tokens
 from safeft.errors import DataError
 from safeft.models import default_precision, load_model, load_tokenizer, resolve
-from safeft.runs import hash_files, locked, open_run, read_json, write_json
+from safeft.runs import disk_watched, hash_files, locked, open_run, read_json, write_json
 from safeft.training.card import write_card
 from safeft.training.cost import Meter
 from safeft.training.methods import Context, apply
 from safeft.training.schema import Recipe
-from safeft.training.trainer import build
+from safeft.training.trainer import build, check_arguments
 
 logger = logging.getLogger("safeft")
 
@@ -52,18 +53,21 @@ def train(
     holds another run.
     """
     identity = _identity(recipe, model, examples, seed)
-    with locked(output):
+    check_arguments(recipe)
+    with locked(output), disk_watched(output):
         open_run(output, identity)
-        if (output / "cost.json").is_file():
-            return finished(output)
-        tokenizer = load_tokenizer(model, trust_remote_code=trust_remote_code)
-        prepared, notes = _prepare(recipe, model, examples, store or output, trust_remote_code)
-        encoded = [encode(one, tokenizer, recipe.max_length) for one in prepared]
-        facts = {"methods": notes, "rows": _counted(encoded), **identity}
-        weights = _load(recipe, model, trust_remote_code)
-        _fit(recipe, weights, tokenizer, encoded, seed, output, quiet)
-        write_json(output / "train.json", facts)
-        _collect(output, facts, model, recipe)
+        if not (output / "cost.json").is_file():
+            tokenizer = load_tokenizer(model, trust_remote_code=trust_remote_code)
+            prepared, notes = _prepare(recipe, model, examples, store or output, trust_remote_code)
+            weights = _load(recipe, model, trust_remote_code)
+            cut = _longest(recipe, weights)
+            encoded = [encode(one, tokenizer, cut) for one in prepared]
+            facts = {"methods": notes, "rows": _counted(encoded, cut), **identity}
+            _fit(recipe, weights, tokenizer, encoded, seed, output, quiet)
+            write_json(output / "train.json", facts)
+            _collect(output, facts, model, recipe)
+        # The optimizer's states are only needed to resume; a kill may have left them here.
+        shutil.rmtree(output / "checkpoints", ignore_errors=True)
         return finished(output)
 
 
@@ -123,13 +127,26 @@ def _load(recipe: Recipe, model: str, trust: bool) -> Any:
     return load_model(model, precision=precision, trust_remote_code=trust)
 
 
-def _counted(encoded: Sequence[Encoded]) -> dict[str, int]:
+def _longest(recipe: Recipe, weights: Any) -> int:
+    """Where rows are cut: at max_length, or at the model's context when that is shorter."""
+    context = getattr(weights.config, "max_position_embeddings", None) or recipe.max_length
+    if context < recipe.max_length:
+        logger.warning(
+            "max_length %d exceeds the model's context: rows are cut at %d tokens",
+            recipe.max_length,
+            context,
+        )
+    return min(recipe.max_length, int(context))
+
+
+def _counted(encoded: Sequence[Encoded], cut: int) -> dict[str, int]:
     """Counts of rows and tokens; DataError when nothing at all would be trained."""
     counts: MaskSummary = summary(encoded)
     logger.info("data: %s", counts)
     if counts.fully_masked == counts.rows:
         raise DataError(
-            f"all {counts.rows} rows are fully masked: no answer fits into max_length; raise it"
+            f"all {counts.rows} rows are fully masked: no answer begins within {cut} tokens; raise "
+            "max_length, or shorten the prompts when the model's context is what cuts them"
         )
     return {
         "rows": counts.rows,
@@ -163,24 +180,31 @@ def _fit(
         work=work,
         quiet=quiet,
     )
-    last = latest(work)
-    trainer.train(resume_from_checkpoint=str(last) if last else None)
+    found = checkpoints(work)
+    trainer.train(resume_from_checkpoint=str(found[-1]) if found else None)
     write_json(output / "log.json", trainer.state.log_history)
 
 
-def latest(work: Path) -> Path | None:
-    """The newest checkpoint that is whole; the trainer writes its state file last."""
-    whole = [path for path in work.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
-    return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+def checkpoints(work: Path) -> list[Path]:
+    """The checkpoints that are whole, in order; the trainer writes its state file last."""
+    found = [path for path in work.glob("checkpoint-*") if _whole(path / "trainer_state.json")]
+    return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
+
+
+def _whole(state: Path) -> bool:
+    """Whether a kill has not cut the file short."""
+    try:
+        return bool(json.loads(state.read_text()))
+    except (OSError, ValueError):
+        return False
 
 
 def _collect(output: Path, facts: dict[str, Any], model: str, recipe: Recipe) -> None:
-    """One adapter folder per epoch with a card; the optimizer's states go. The cost comes last."""
-    work, partial = output / "checkpoints", output / "adapter.partial"
+    """One adapter folder per epoch with a card. The cost comes last: it says that all is there."""
+    partial = output / "adapter.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    found = sorted(work.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
     cost = read_json(output / "cost.partial.json")
-    for epoch, checkpoint in enumerate(found, 1):
+    for epoch, checkpoint in enumerate(checkpoints(output / "checkpoints"), 1):
         target = partial / f"epoch-{epoch}"
         target.mkdir(parents=True)
         for name in ("adapter_config.json", "adapter_model.safetensors"):
@@ -188,6 +212,5 @@ def _collect(output: Path, facts: dict[str, Any], model: str, recipe: Recipe) ->
         write_card(target, recipe, model, epoch, facts, cost)
     shutil.rmtree(output / "adapter", ignore_errors=True)
     partial.rename(output / "adapter")
-    shutil.rmtree(work)
     write_json(output / "cost.json", cost)
     (output / "cost.partial.json").unlink()

@@ -12,6 +12,8 @@ from safeft.generation import Generator
 from safeft.records import Decoding, Message, Prompt
 from safeft.runs import Lines, fingerprint, read_lines
 
+BATCH = 96  # prompts that are written to disk together
+
 
 @dataclass(frozen=True, slots=True)
 class Context:
@@ -29,10 +31,15 @@ class Context:
         if not path.is_file():
             with Lines(path) as lines:
                 done = {record["id"] for record in lines.done}
-                todo = [prompt for prompt in prompts if prompt.id not in done]
-                for start in range(0, len(todo), 96):
-                    responses = self.generator()(todo[start : start + 96], decoding)
-                    lines.append({"id": one.prompt.id, "text": one.text} for one in responses)
+                # The batches depend on all prompts, so a resumed run asks in the same company.
+                for start in range(0, len(prompts), BATCH):
+                    batch = prompts[start : start + BATCH]
+                    if not all(prompt.id in done for prompt in batch):
+                        lines.append(
+                            {"id": one.prompt.id, "text": one.text}
+                            for one in self.generator()(batch, decoding)
+                            if one.prompt.id not in done
+                        )
         return {record["id"]: record["text"] for record in read_lines(path)}
 
 

@@ -12,25 +12,25 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from safeft.assets import folder
-from safeft.data import Example
+from safeft.data import Example, SourceRow
+from safeft.data.readers import read
 from safeft.data.taxonomy import domain_of
 from safeft.errors import DataError, did_you_mean
 from safeft.judges.keyword import KeywordJudge
 from safeft.records import Decoding, Label, Message, Prompt, Response
-from safeft.runs import read_lines
 from safeft.training.methods.context import Applied, Context
 from safeft.training.schema import SafetyMix
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A pool row: its prompt, its category and the domain that the category belongs to."""
+    """A row of a pool: its prompt, with category and domain, and where it stands."""
 
     prompt: Prompt
     response: str | None
+    number: int
 
 
 def safety_mix(config: SafetyMix, examples: Sequence[Example], context: Context) -> Applied:
@@ -39,7 +39,7 @@ def safety_mix(config: SafetyMix, examples: Sequence[Example], context: Context)
     Raises DataError when a pool is missing, broken or too small, or when the model refuses too few
     of the harmful prompts to write its own rows.
     """
-    wanted = max(1, round(len(examples) * config.share / (1 - config.share)))
+    wanted = config.harmful_rows(len(examples))
     harmful = _drawn(config, config.pool, wanted, context, refusing=True)
     benign = _drawn(
         config, config.lookalike_pool, round(wanted * config.lookalikes), context, refusing=False
@@ -48,13 +48,23 @@ def safety_mix(config: SafetyMix, examples: Sequence[Example], context: Context)
     random.Random(config.seed).shuffle(mixed)
     covered = Counter(example.source.rpartition("#")[2] for example in harmful)
     everything = {row.prompt.category for row in read_pool(config.pool)}
-    notes: dict[str, Any] = {
+    notes = {
         "harmful": len(harmful),
         "lookalikes": len(benign),
         "share": round(len(harmful) / len(mixed), 4),
         "categories_without_a_row": sorted(everything - set(covered), key=_natural),
     }
     return Applied(tuple(mixed), notes)
+
+
+def pool_rows(config: SafetyMix) -> list[Example]:
+    """What the pools ask, for whoever must keep an evaluation's prompts out of training."""
+    pools = {"pool": config.pool, "lookalike_pool": config.lookalike_pool}
+    return [
+        Example((*row.prompt.messages, Message("assistant", "")), row.number, f"{key} {name!r}")
+        for key, name in pools.items()
+        for row in read_pool(name)
+    ]
 
 
 def read_pool(name: str) -> list[Row]:
@@ -66,16 +76,18 @@ def read_pool(name: str) -> list[Row]:
     if not path.is_file():
         known = [one.stem for one in (folder("recipes") / "data").glob("*.jsonl")]
         raise DataError(f"safety_mix: no pool {name!r}{did_you_mean(name, known)}")
-    return [_row(path, number, record) for number, record in enumerate(read_lines(path), 1)]
+    return [_row(path.stem, row) for row in read(path, str(path))]
 
 
-def _row(path: Path, number: int, record: dict[str, Any]) -> Row:
+def _row(pool: str, row: SourceRow) -> Row:
     for field in ("prompt", "category"):
-        if not isinstance(record.get(field), str) or not record[field].strip():
-            raise DataError(f"{path}, row {number}: field {field!r} must be a non-empty string")
-    domain = str(record.get("domain") or domain_of(record["category"]))
-    prompt = Prompt.of(record["prompt"], f"{path.stem}-{number}", record["category"], domain)
-    return Row(prompt, record.get("response"))
+        value = row.values.get(field)
+        if not isinstance(value, str) or not value.strip():
+            raise DataError(f"{row.place}: field {field!r} must be a non-empty string")
+    category = row.values["category"]
+    domain = str(row.values.get("domain") or domain_of(category))
+    prompt = Prompt.of(row.values["prompt"], f"{pool}-{row.number}", category, domain)
+    return Row(prompt, row.values.get("response"), row.number)
 
 
 def _drawn(
@@ -89,14 +101,24 @@ def _drawn(
         asked = [row.prompt for row in rows[: min(len(rows), 2 * wanted + 8)]]
         written = context.write(asked, Decoding(0.0, 0, config.max_new_tokens))
         answers = _of_kind(asked, written, refusing)
-    chosen = [row for row in rows if row.prompt.id in answers][:wanted]
-    if len(chosen) < wanted:
-        kind = "refuses" if refusing else "answers"
-        raise DataError(
-            f"safety_mix: {wanted} rows of {pool!r} are wanted, but the model {kind} only "
-            f"{len(chosen)}; lower `share`, give a larger pool, or set responses: curated"
+    # Balanced once more: the model may have left out many rows of one domain.
+    usable = _balanced([row for row in rows if row.prompt.id in answers], config.seed)
+    if len(usable) < wanted:
+        raise DataError(_too_few(config, pool, wanted, len(usable), refusing))
+    return [_example(row, answers[row.prompt.id]) for row in usable[:wanted]]
+
+
+def _too_few(config: SafetyMix, pool: str, wanted: int, found: int, refusing: bool) -> str:
+    if config.responses == "curated":
+        return (
+            f"safety_mix: {wanted} rows of {pool!r} are wanted, but it holds {found}; "
+            "lower `share` or `lookalikes`, or give a larger pool"
         )
-    return [_example(row, answers[row.prompt.id]) for row in chosen]
+    kind = "refuses" if refusing else "answers"
+    return (
+        f"safety_mix: {wanted} rows of {pool!r} are wanted, but the model {kind} only {found}; "
+        "lower `share`, give a larger pool, or set responses: curated"
+    )
 
 
 def _balanced(rows: Sequence[Row], seed: int) -> list[Row]:
@@ -135,8 +157,7 @@ def _of_kind(asked: Sequence[Prompt], written: dict[str, str], refusing: bool) -
 
 def _example(row: Row, answer: str) -> Example:
     messages = (*row.prompt.messages, Message("assistant", answer))
-    number = int(row.prompt.id.rpartition("-")[2])
-    return Example(messages, number, f"safety_mix#{row.prompt.category}")
+    return Example(messages, row.number, f"safety_mix#{row.prompt.category}")
 
 
 def _natural(category: str) -> tuple[int, str]:

@@ -1,0 +1,57 @@
+"""The README says what is true: its commands exist, its links resolve, its table is measured."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from safeft.cli import cli
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def commands() -> list[str]:
+    """Every command line of the README's console blocks, continuation lines joined."""
+    blocks = "\n".join(re.findall(r"```console\n(.*?)```", README, re.DOTALL)).replace("\\\n", " ")
+    return [line.split("  #")[0].strip() for line in blocks.splitlines() if line.strip()]
+
+
+def test_the_first_screen_has_the_two_commands() -> None:
+    """`make demo` and `make test` stand first, and the Makefile has both."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+
+    assert commands()[:2] == ["make demo", "make test"]
+    assert all(re.search(rf"^{one.split()[1]}:", makefile, re.MULTILINE) for one in commands()[:2])
+
+
+@pytest.mark.parametrize("line", [one for one in commands() if one.startswith("safeft")])
+def test_every_command_of_the_readme_parses(line: str) -> None:
+    """Each verb and each option that the README shows exists."""
+    words = shlex.split(line)[1:]
+    context = cli.make_context("safeft", words)
+    name, command, rest = cli.resolve_command(context, [*context.protected_args, *context.args])
+
+    assert command is not None
+    command.make_context(name, list(rest), parent=context)
+
+
+def test_every_link_resolves() -> None:
+    """No link of the README points nowhere."""
+    targets = [one for one in re.findall(r"\]\(([^)]+)\)", README) if "://" not in one]
+
+    assert targets
+    assert [one for one in targets if not (ROOT / one).exists()] == []
+
+
+def test_the_table_is_the_committed_one() -> None:
+    """The README's table is the headline of the committed benchmark, not a memory of it."""
+    table = re.search(r"<!-- table -->\n(.*?)<!-- /table -->", README, re.DOTALL)
+
+    assert table is not None
+    assert table.group(1).strip() in (ROOT / "benchmarks/main/results/report.md").read_text(
+        encoding="utf-8"
+    )

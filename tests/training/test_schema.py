@@ -1,0 +1,125 @@
+"""Laws of the recipe's schema, and of the recipes that ship."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from safeft.assets import folder
+from safeft.errors import ConfigError
+from safeft.training import Recipe, load_recipe, recipe_schema
+from safeft.training.schema import SafetyMix, SelfGenerated
+
+SHIPPED = sorted(folder("recipes").rglob("*.yaml"))
+METHODS = {"safety_mix": SafetyMix, "self_generated": SelfGenerated}
+
+
+def problem(*overrides: str, recipe: str = "baseline") -> str:
+    """The message with which a shipped recipe with these overrides is refused."""
+    with pytest.raises(ConfigError) as caught:
+        load_recipe(recipe, overrides)
+    return str(caught.value)
+
+
+def test_the_shipped_recipes_are_these() -> None:
+    """A recipe that nobody lists is a recipe that nobody tests."""
+    assert [path.stem for path in SHIPPED] == ["baseline", "safety_mix", "self_generated"]
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_recipe_loads_by_name_and_by_path(path: Path) -> None:
+    """The file's name is the recipe's, whichever way it is asked for."""
+    assert load_recipe(path.stem) == load_recipe(str(path))
+    assert load_recipe(path.stem).name == path.stem
+
+
+def uncommented(path: Path, keys: Sequence[str]) -> list[str]:
+    """The keys that have no comment, neither on their line nor on the line above."""
+    lines = path.read_text().splitlines()
+    bare = []
+    for key in keys:
+        at = [n for n, line in enumerate(lines) if re.match(rf"\s*(- )?{key}:", line)]
+        if not any("#" in lines[n] or lines[n - 1].lstrip().startswith("#") for n in at):
+            bare.append(key)
+    return bare
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_key_is_written_and_explained_where_it_is_set(path: Path) -> None:
+    """The YAML is the manual: each field of Recipe, of its method, and each argument."""
+    recipe = load_recipe(path.stem)
+    assert uncommented(path, [*Recipe.model_fields, *recipe.lora, *recipe.trainer]) == []
+    fields = METHODS[path.stem].model_fields if recipe.methods else {}
+    assert uncommented(path, [key for key in fields if key != "name"]) == []
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("metods=[]", "metods: unknown key; did you mean 'methods'?"),
+        ("methods.0.shares=0.1", "methods.0.shares: unknown key; did you mean 'share'?"),
+        ("methods.0.name=safety_mixing", "did you mean 'safety_mix'?"),
+        ("precision=float16", "precision: 'float16' is not valid; did you mean 'bfloat16'?"),
+        ("max_length='512'", "max_length: Input should be a valid integer, not '512'"),
+        ("max_length=true", "max_length: Input should be a valid integer, not True"),
+        ("max_length=1", "greater than 1"),
+        ("lora=16", "lora: "),
+        ("name=a/b", "name: "),
+        ("methods.0.share=1.5", "methods.0.share: "),
+        ("methods.0.share=0.5", "must stay below 1; lower one of them"),
+        ("methods=[{name: self_generated}, {name: self_generated}]", "may appear once"),
+        ("trainer.num_train_epochs=1.5", "must be 1, 2, 3, …, not 1.5"),
+        ("trainer.num_train_epochs=0", "must be 1, 2, 3, …, not 0"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named_with_its_cure(override: str, words: str) -> None:
+    """The message holds the file, the dotted key and what would be right."""
+    said = problem(override, recipe="safety_mix")
+    assert "safety_mix.yaml: " in said
+    assert words in said
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "instead"),
+    [
+        ("output_dir", "x", "--output"),
+        ("seed", "1", "--seed"),
+        ("data_seed", "1", "--seed"),
+        ("max_length", "64", "beside `trainer`"),
+        ("max_steps", "10", "num_train_epochs"),
+        ("save_strategy", "no", "each epoch"),
+        ("save_total_limit", "1", "each epoch"),
+        ("save_only_model", "true", "resume"),
+        ("resume_from_checkpoint", "true", "same command"),
+    ],
+)
+def test_what_safeft_sets_itself_is_refused(key: str, value: str, instead: str) -> None:
+    """Two masters of one switch: the message says which one to use."""
+    said = problem(f"trainer.{key}={value}")
+    assert f"trainer.{key}: safeft sets it itself" in said
+    assert instead in said
+
+
+@pytest.mark.parametrize(("epochs", "expected"), [({}, 3), ({"num_train_epochs": 2.0}, 2)])
+def test_epochs_are_trls(epochs: dict[str, Any], expected: int) -> None:
+    """What is not given is TRL's default, and 2.0 is 2."""
+    assert Recipe(name="one", lora={}, trainer=epochs).epochs == expected
+
+
+def test_trls_default_epochs_are_still_three() -> None:
+    """`Recipe.epochs` repeats the default, so that reading a recipe imports no TRL."""
+    from trl import SFTConfig
+
+    assert SFTConfig.__dataclass_fields__["num_train_epochs"].default == 3
+
+
+def test_the_schema_describes_every_field() -> None:
+    """Editors complete from it: each key of a recipe and its methods is in it."""
+    schema = recipe_schema()
+    assert set(schema["properties"]) == set(Recipe.model_fields)
+    for method in METHODS.values():
+        assert set(schema["$defs"][method.__name__]["properties"]) == set(method.model_fields)
