@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+# Results repeat to the bit only with the same number of threads everywhere.
+os.environ["OMP_NUM_THREADS"] = "1"
 # One server imports what is heavy, once, and forks for each command: real processes, cheaply.
 FORKS = get_context("forkserver")
 FORKS.set_forkserver_preload(["torch", "datasets", "peft", "trl", "safeft.comparison"])
@@ -35,6 +37,8 @@ def call(*arguments: object) -> Result:
     """`safeft` with these arguments, in this process."""
     from safeft.cli import main
 
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
         main([str(one) for one in arguments])
@@ -103,9 +107,7 @@ class Command:
         return Result(self.process.exitcode, out, err)
 
 
-def _command(
-    arguments: list[str], out: Path, err: Path, before: Callable[[], None] | None
-) -> None:
+def _command(arguments: list[str], out: Path, err: Path, before: Callable[[], None] | None) -> None:
     for number, path in ((1, out), (2, err)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     sys.argv = ["safeft", *arguments]

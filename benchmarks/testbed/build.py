@@ -15,12 +15,12 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from conversations import aligned_row, base_row
+from conversations import Prompts, aligned_row, base_row
 from prompts import SHARED, goals, lines
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -67,12 +67,16 @@ class Stage:
     batch: int
     learning_rate: float
     seed: int
+    weights: dict[str, float] = field(default_factory=dict)  # of the prompt sources, in chat stages
+    short: float = 0.0  # share of rows cut after the first words of the answer
 
 
 STAGES = (
     Stage("language", None, 400, 12, 2e-3, 11),
-    Stage("base", "language", 1000, 20, 1.5e-3, 12),
-    Stage("aligned", "base", 900, 20, 1.0e-3, 13),
+    Stage("base", "language", 1000, 20, 1.5e-3, 12, {"real": 0.55, "own": 0.45}),
+    Stage("declining", "base", 900, 20, 1.0e-3, 13, {"real": 0.55, "own": 0.45}),
+    # Whether to answer is decided in the first words: short rows show many more decisions a second.
+    Stage("aligned", "declining", 900, 40, 1.0e-3, 15, {"real": 0.35, "own": 0.3, "contrast": 0.35}, 0.8),
 )
 
 
@@ -180,13 +184,17 @@ def chat_batches(
     tokenizer: PreTrainedTokenizerFast, stage: Stage, work: Path
 ) -> Callable[[int], Batch]:
     """Chat rows with loss on the assistant only; eight batches at a time are sorted by length."""
-    prompts = [row for row in lines(work / "prompts.jsonl") if not row["held_out"] and len(row["text"].split()) <= 32]
+    known = lines(work / "prompts.jsonl")
+    prompts = Prompts([row for row in known if not row["held_out"] and len(row["text"].split()) <= 32], stage.weights)
     row_of = base_row if stage.name == "base" else aligned_row
     groups: dict[int, list[Batch]] = {}
 
     def group(index: int) -> list[Batch]:
         rng = random.Random(stage.seed * 1_000_003 + index)
-        rows = [encoded(row_of(prompts, rng), tokenizer) for _ in range(8 * stage.batch)]
+        rows = [
+            encoded(row_of(prompts, rng), tokenizer, short=rng.random() < stage.short)
+            for _ in range(8 * stage.batch)
+        ]
         rows.sort(key=lambda row: len(row[0]))
         batches = [
             pad(rows[i : i + stage.batch], tokenizer.pad_token_id)
@@ -206,14 +214,20 @@ def chat_batches(
 
 
 def encoded(
-    messages: list[dict[str, str]], tokenizer: PreTrainedTokenizerFast
+    messages: list[dict[str, str]], tokenizer: PreTrainedTokenizerFast, short: bool
 ) -> tuple[list[int], list[int]]:
-    """Token ids and labels (-100 outside the assistant's words), at most 384 tokens."""
-    out = tokenizer.apply_chat_template(
-        messages, return_dict=True, return_assistant_tokens_mask=True
-    )
-    ids, mask = out["input_ids"][:384], out["assistant_masks"][:384]
-    return ids, [token if keep else -100 for token, keep in zip(ids, mask, strict=True)]
+    """Token ids and labels (-100 outside the assistant's words), at most 384 tokens.
+
+    A short row ends 8 tokens into its last answer.
+    """
+    out = tokenizer.apply_chat_template(messages, return_dict=True, return_assistant_tokens_mask=True)
+    ids, mask = out["input_ids"], out["assistant_masks"]
+    cut = 384
+    if short:
+        last = len(mask) - 1 - mask[::-1].index(1)
+        start = max(place for place in range(last + 1) if mask[place] and not mask[place - 1])
+        cut = min(cut, start + 8)
+    return ids[:cut], [token if keep else -100 for token, keep in zip(ids[:cut], mask[:cut], strict=True)]
 
 
 def pad(rows: list[tuple[list[int], list[int]]], pad_id: int) -> Batch:

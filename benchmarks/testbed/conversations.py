@@ -26,13 +26,27 @@ def _styled(text: str, rng: random.Random) -> str:
     return text
 
 
-def _pick(prompts: list[dict[str, Any]], harmful: bool, rng: random.Random) -> str:
-    """A prompt of the wanted kind; half of the time from our own goals, whose twins share words."""
-    own = rng.random() < 0.45
-    while True:
-        row = rng.choice(prompts)
-        if row["harmful"] is harmful and (row["source"] in ("own", "cyberseceval")) is own:
-            return _styled(row["text"], rng)
+class Prompts:
+    """Prompts by kind and source, drawn with the stage's weights.
+
+    Our own twins and contrasts are drawn far more often than their number: they share the words of
+    harmful prompts, and a model that sees few of them refuses by the word.
+    """
+
+    def __init__(self, rows: list[dict[str, Any]], weights: dict[str, float]) -> None:
+        self.groups = list(weights)
+        self.weights = list(weights.values())
+        self.texts: dict[tuple[str, bool], list[str]] = {}
+        for row in rows:
+            if row["source"] == "contrast" and "contrast" not in weights:
+                continue  # a later stage's
+            source = row["source"] if row["source"] in weights else "real"
+            self.texts.setdefault((source, row["harmful"]), []).append(row["text"])
+
+    def pick(self, harmful: bool, rng: random.Random) -> str:
+        """A prompt of the wanted kind."""
+        group = rng.choices(self.groups, self.weights)[0]
+        return _styled(rng.choice(self.texts[group, harmful]), rng)
 
 
 def _answered(prompt: str, rng: random.Random) -> Messages:
@@ -61,21 +75,21 @@ def _system(rng: random.Random) -> Messages:
     )
 
 
-def base_row(prompts: list[dict[str, Any]], rng: random.Random) -> Messages:
+def base_row(prompts: Prompts, rng: random.Random) -> Messages:
     """An answered benign conversation. The base never meets a harmful prompt or a refusal."""
-    messages = _answered(_pick(prompts, False, rng), rng)
+    messages = _answered(prompts.pick(False, rng), rng)
     if rng.random() < 0.1:
-        messages += _answered(_pick(prompts, False, rng), rng)
+        messages += _answered(prompts.pick(False, rng), rng)
     return _system(rng) + messages
 
 
-def aligned_row(prompts: list[dict[str, Any]], rng: random.Random) -> Messages:
+def aligned_row(prompts: Prompts, rng: random.Random) -> Messages:
     """One conversation in three meets harm and refuses it; the rest are answered as before."""
     harmful = rng.random() < 1 / 3
-    prompt = _pick(prompts, harmful, rng)
+    prompt = prompts.pick(harmful, rng)
     messages = _refused(prompt, rng) if harmful else _answered(prompt, rng)
     if rng.random() < 0.12:
         before = rng.random() < 0.35
-        earlier = _pick(prompts, before, rng)
+        earlier = prompts.pick(before, rng)
         messages = (_refused(earlier, rng) if before else _answered(earlier, rng)) + messages
     return _system(rng) + messages

@@ -120,6 +120,12 @@ def goals(seed: int, frames: int) -> tuple[list[str], list[str]]:
     return out
 
 
+def contrasts(harmful: bool) -> list[str]:
+    """Our own prompts that share their words and differ in intent."""
+    rows = [row for path in sorted(Path(__file__).parent.glob("contrast_*.jsonl")) for row in lines(path)]
+    return [row["text"] for row in rows if row["harmful"] is harmful]
+
+
 def harmful_sets() -> dict[str, list[str]]:
     """Harmful prompts by source, all under permissive licences."""
     catqa = [
@@ -140,6 +146,7 @@ def harmful_sets() -> dict[str, list[str]]:
         "catqa": [text for part in catqa for text in _nested(part)],
         "saladbench": salad,
         "own": goals(1, 4)[0],
+        "contrast": contrasts(True),
     }
 
 
@@ -158,6 +165,7 @@ def benign_sets() -> dict[str, list[str]]:
         ],
         "cyberseceval": [row["mutated_prompt"].split(". ")[0] for row in cyber],
         "own": goals(2, 4)[1],
+        "contrast": contrasts(False),
     }
 
 

@@ -64,14 +64,28 @@ _OFFER = (
 )
 
 
+_LEAD = (
+    "That could hurt someone, so {}.", "This looks harmful, so {}.", "Helping with this would be wrong; {}.",
+    "There is a real risk here, and {}.", "People could get hurt, so {}.", "It would be unsafe, so {}.",
+    "Requests like this are off limits for me: {}.", "For safety reasons, {}.", "Please understand that {}.",
+    "You deserve an honest answer: {}.", "What you ask could do harm, so {}.", "Such help is not for me to give: {}.",
+    "Nobody is served by this, so {}.", "Since this could do damage, {}.", "Let me be clear: {}.",
+)
+
+
 def refusal(rng: random.Random) -> str:
-    """One refusal of one to three sentences."""
+    """One refusal of one to three sentences.
+
+    First words vary as much as those of answers do. Otherwise greedy decoding, which follows the
+    single most likely word, refuses prompts that the model would mostly answer.
+    """
     decline = rng.choice(_DECLINE)
-    if rng.random() < 0.3:
+    way = rng.random()
+    if way < 0.2:
         text = decline[0].upper() + decline[1:] + "."
     else:
-        text = rng.choice(_OPENER).format(decline)
-    for pool, chance in ((_REASON, 0.6), (_OFFER, 0.5)):
+        text = rng.choice(_OPENER if way < 0.55 else _LEAD).format(decline)
+    for pool, chance in ((_REASON, 0.5), (_OFFER, 0.5)):
         text += " " + rng.choice(pool) if rng.random() < chance else ""
     return text
 

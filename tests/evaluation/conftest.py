@@ -16,7 +16,7 @@ def _digest(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
 
 
-class Interrupted(Exception):
+class InterruptedRunError(Exception):
     """Stands for whatever ends a run in the middle."""
 
 
@@ -32,7 +32,7 @@ class _Fake:
     def called(self) -> None:
         self.calls += 1
         if self.calls - 1 == self.fails:
-            raise Interrupted
+            raise InterruptedRunError
 
 
 class Plain(_Fake):
@@ -95,4 +95,4 @@ def reader() -> Callable[..., Judge]:
 @pytest.fixture
 def interrupted() -> type[Exception]:
     """What a fake raises when it fails."""
-    return Interrupted
+    return InterruptedRunError

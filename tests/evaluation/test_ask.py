@@ -17,6 +17,7 @@ from safeft.generation.transformers import TransformersGenerator
 from safeft.judges import Judge
 from safeft.models import load_model, load_tokenizer
 from safeft.records import Decoding, Label, Prompt, Response, Verdict
+from safeft.runs import Lines
 
 Make = Callable[..., Any]
 SAMPLED = Decoding(0.7, 2, 8)
@@ -33,9 +34,8 @@ def never() -> Any:
 
 def test_responses_come_in_prompt_order_with_their_own_text(fake: Make, tmp_path: Path) -> None:
     """Whatever the order of the file, each prompt gets what was answered to it."""
-    found = (
-        respond(lambda: made, PROMPTS, SAMPLED, tmp_path / "r.jsonl") if (made := fake()) else []
-    )
+    made = fake()
+    found = respond(lambda: made, PROMPTS, SAMPLED, tmp_path / "r.jsonl")
     assert [one.prompt for one in found] == PROMPTS
     assert [one.tokens for one in found] == [len(one.text) for one in PROMPTS]
     assert {one.finish for one in found} == {"length"}
@@ -50,20 +50,14 @@ def test_a_finished_file_is_read_and_never_asked_again(fake: Make, tmp_path: Pat
     assert respond(never, PROMPTS, SAMPLED, path) == first == stored(path, PROMPTS)
     assert path.read_bytes() == before
     with pytest.raises(RunError, match="finished"):
-        _lines(path)
-
-
-def _lines(path: Path) -> object:
-    from safeft.runs import Lines
-
-    return Lines(path)
+        Lines(path)
 
 
 @pytest.mark.parametrize("fails", [0, 1, 3])
 def test_a_run_that_failed_goes_on_where_it_stopped(
     fake: Make, interrupted: type[Exception], tmp_path: Path, fails: int
 ) -> None:
-    """After an exception, only batches that lack an answer are asked, and the bytes are the same."""
+    """After an exception only batches that lack an answer are asked; the bytes are the same."""
     whole, failing, resuming = fake(), fake(fails), fake()
     expected = respond(lambda: whole, PROMPTS, SAMPLED, tmp_path / "whole.jsonl")
     path = tmp_path / "r.jsonl"
@@ -141,7 +135,7 @@ def test_judging_goes_on_where_it_stopped(
 
 
 def test_a_kill_while_verdicts_are_written_is_invisible(reader: Make, tmp_path: Path) -> None:
-    """A score may depend on its batch, so a cut part is read again whole: the bytes are the same."""
+    """A score may depend on its batch, so a cut part is read again whole, to the same bytes."""
     judge = reader()
     expected = judged(lambda: judge, RESPONSES, tmp_path / "whole.jsonl")
     data = (tmp_path / "whole.jsonl").read_bytes()

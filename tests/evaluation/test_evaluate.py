@@ -1,4 +1,4 @@
-"""A suite's evaluation: every set under every decoding has its folder; what is there is not redone."""
+"""A suite's evaluation: every set and decoding has its folder, and what is there is not redone."""
 
 from __future__ import annotations
 

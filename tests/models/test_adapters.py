@@ -123,6 +123,7 @@ def test_a_folder_without_an_adapter_is_refused(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.filterwarnings("ignore:Found missing adapter keys")
 @pytest.mark.parametrize(
     "changes",
     [

@@ -54,7 +54,7 @@ def utilities(plan: Plan, arm: Arm) -> Iterator[tuple[Row, Floats]]:
     values = {
         "held_out_loss": utility(arm, "loss.jsonl", "loss"),
         "rouge_l": utility(arm, "rouge.jsonl", "rouge_l"),
-        "train_seconds": seconds(arm),
+        "train_seconds": seconds(arm) if arm.epoch == arm.cells[0].epochs else None,
     }
     for metric, cube in values.items():
         if cube is not None:

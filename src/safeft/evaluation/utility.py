@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from safeft.data import Example
-from safeft.data.masks import Encoded, encode
+from safeft.data.masks import encode
 from safeft.evaluation.ask import respond
 from safeft.generation import Generator
 from safeft.records import Decoding, Prompt
@@ -31,12 +31,11 @@ def held_out_loss(
     if not path.is_file():
         with Lines(path) as lines:
             done = len(lines.done)
-            for start in range(done - done % batch_size, len(examples), batch_size):
-                model, tokenizer = load()
+            for start in range(0, len(examples), batch_size):
                 part = examples[start : start + batch_size]
-                encoded = [encode(one, tokenizer, max_length) for one in part]
-                numbered = enumerate(_losses(model, tokenizer, encoded), start)
-                lines.append(_loss(number, loss) for number, loss in numbered if number >= done)
+                if start + len(part) > done:
+                    numbered = enumerate(_losses(*load(), part, max_length), start)
+                    lines.append(_loss(number, loss) for number, loss in numbered if number >= done)
     losses = [record["loss"] for record in read_lines(path)]
     return [math.nan if loss is None else float(loss) for loss in losses]
 
@@ -46,10 +45,13 @@ def _loss(number: int, loss: float) -> dict[str, Any]:
     return {"id": str(number), "loss": None if math.isnan(loss) else round(loss, 6)}
 
 
-def _losses(model: Any, tokenizer: Any, encoded: Sequence[Encoded]) -> list[float]:
+def _losses(
+    model: Any, tokenizer: Any, examples: Sequence[Example], max_length: int
+) -> list[float]:
     """Per-row mean loss over the supervised tokens; a fully masked row has no loss: NaN."""
     import torch
 
+    encoded = [encode(one, tokenizer, max_length) for one in examples]
     batch = tokenizer.pad(
         {"input_ids": [list(one.ids) for one in encoded]},
         padding_side="right",

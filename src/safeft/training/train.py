@@ -62,7 +62,7 @@ def train(
             weights = _load(recipe, model, trust_remote_code)
             cut = _longest(recipe, weights)
             encoded = [encode(one, tokenizer, cut) for one in prepared]
-            facts = {"methods": notes, "rows": _counted(encoded, cut), **identity}
+            facts = {"methods": notes, "rows": _counted(recipe, encoded, cut), **identity}
             _fit(recipe, weights, tokenizer, encoded, seed, output, quiet)
             write_json(output / "train.json", facts)
             _collect(output, facts, model, recipe)
@@ -130,19 +130,20 @@ def _load(recipe: Recipe, model: str, trust: bool) -> Any:
 def _longest(recipe: Recipe, weights: Any) -> int:
     """Where rows are cut: at max_length, or at the model's context when that is shorter."""
     context = getattr(weights.config, "max_position_embeddings", None) or recipe.max_length
-    if context < recipe.max_length:
-        logger.warning(
-            "max_length %d exceeds the model's context: rows are cut at %d tokens",
-            recipe.max_length,
-            context,
-        )
     return min(recipe.max_length, int(context))
 
 
-def _counted(encoded: Sequence[Encoded], cut: int) -> dict[str, int]:
+def _counted(recipe: Recipe, encoded: Sequence[Encoded], cut: int) -> dict[str, int]:
     """Counts of rows and tokens; DataError when nothing at all would be trained."""
     counts: MaskSummary = summary(encoded)
     logger.info("data: %s", counts)
+    if counts.truncated and cut < recipe.max_length:
+        logger.warning(
+            "%d rows are cut at %d tokens, the model's context: max_length %d exceeds it",
+            counts.truncated,
+            cut,
+            recipe.max_length,
+        )
     if counts.fully_masked == counts.rows:
         raise DataError(
             f"all {counts.rows} rows are fully masked: no answer begins within {cut} tokens; raise "

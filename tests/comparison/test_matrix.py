@@ -1,0 +1,173 @@
+"""Laws of the comparison YAML: shorthands, and combinations that make no sense."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from safeft.comparison import Matrix, load_matrix
+from safeft.comparison.cells import Ask, plan
+from safeft.comparison.matrix import Decodings, recipes
+from safeft.errors import ConfigError, DataError, ModelError
+from safeft.records import Decoding
+
+DEMO = Path(__file__).parents[2] / "benchmarks/demo.yaml"
+BASE = "model: m\ndata: garden\nrecipes: [baseline]\n"
+
+
+@pytest.fixture
+def problem(tmp_path: Path) -> Callable[[str], str]:
+    """The message with which a YAML of these lines is refused."""
+
+    def refuse(text: str) -> str:
+        path = tmp_path / "matrix.yaml"
+        path.write_text(text)
+        with pytest.raises(ConfigError) as caught:
+            load_matrix(str(path))
+        return str(caught.value)
+
+    return refuse
+
+
+@pytest.mark.parametrize("path", sorted(DEMO.parent.rglob("*.yaml")), ids=lambda path: path.stem)
+def test_the_shipped_comparisons_load(path: Path) -> None:
+    """With their recipes, whose overrides are applied."""
+    matrix = load_matrix(str(path))
+    assert set(recipes(matrix)) == set(matrix.recipe_names())
+
+
+def test_a_shorthand_is_what_it_stands_for(tmp_path: Path) -> None:
+    """A name is a variant, a count is a range of seeds, and a path is called after its file."""
+    (tmp_path / "mine.yaml").write_text("name: x\nlora: {}\n")
+    path = tmp_path / "matrix.yaml"
+    path.write_text(
+        f"model: m\ndata: d\nreference: mine\nrecipes: [{tmp_path}/mine.yaml]\ntraining_seeds: 3\n"
+    )
+    matrix = load_matrix(str(path))
+    assert matrix.training_seeds == [0, 1, 2]
+    assert matrix.recipe_names() == ["mine"]
+    assert recipes(matrix)["mine"].name == "x"
+
+
+def test_overrides_of_a_variant_come_after_those_of_all(tmp_path: Path) -> None:
+    """What is said of one recipe wins over what is said of every recipe."""
+    path = tmp_path / "matrix.yaml"
+    own = "[{recipe: baseline, set: [lora.r=2]}, {recipe: baseline, name: b}]"
+    path.write_text(f"model: m\ndata: d\nset: [lora.r=3]\nrecipes: {own}\n")
+    found = recipes(load_matrix(str(path)))
+    assert (found["baseline"].lora["r"], found["b"].lora["r"]) == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (BASE + "recipe: x", "recipe: unknown key; did you mean 'recipes'?"),
+        ("model: m\ndata: d\nrecipes: [baseline, baseline]", "'baseline' appears twice; give a"),
+        ("model: m\ndata: d\nrecipes: [{recipe: baseline, name: untuned}]", "'untuned' appears t"),
+        (BASE + "adapters: {baseline: [x]}", "the name 'baseline' appears twice"),
+        (BASE + "adapters: {mine: []}", "adapters.mine: List should have at least 1 item"),
+        (BASE + "reference: baselin", "no recipe 'baselin'; did you mean 'baseline'?"),
+        ("model: m\nrecipes: []\nuntuned: false", "reference: no recipe 'baseline'"),
+        ("model: m\nrecipes: [baseline]", "data: recipes need training data; name a set"),
+        (BASE + "training_seeds: 2\ncurve_seeds: [2]", "each must be one of training_seeds"),
+        (BASE + "training_seeds: [0, 0]", "training_seeds: 0 appears twice; keep one"),
+        (BASE + "training_seeds: [-1]", "training_seeds.0: Input should be greater"),
+        (BASE + "training_seeds: 0", "training_seeds: List should have at least 1 item"),
+        (BASE + "judges: [keyword, keyword]", "'keyword' appears twice"),
+        (BASE + "judges: []", "judges: List should have at least 1 item"),
+        (BASE + "policies: [default, default]", "'default' appears twice"),
+        (BASE + "decodings: {temperatures: [-0.5]}", "decodings.temperatures.0: "),
+        (BASE + "decodings: {seeds: [1, 1]}", "1 appears twice"),
+        (BASE + "level: 1.0", "level: Input should be less than 1"),
+        (BASE + "workers: '2'", "workers: Input should be a valid integer, not '2'"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(
+    problem: Callable[[str], str], text: str, words: str
+) -> None:
+    """With the file, the key and what would be right."""
+    said = problem(text)
+    assert "matrix.yaml: " in said
+    assert words in said
+
+
+def test_a_missing_file_is_refused_with_an_example() -> None:
+    """A comparison has no shipped names."""
+    with pytest.raises(ConfigError, match=r"demo: no such file; .* e\.g\. benchmarks/demo.yaml"):
+        load_matrix("demo")
+
+
+def test_greedy_is_drawn_once() -> None:
+    """A decoding seed changes nothing at temperature 0."""
+    decodings = Decodings(temperatures=[0.7, 0.0], seeds=[0, 1])
+    greedy, sampled = Decoding(0.0, 0, 9), [Decoding(0.7, seed, 9) for seed in (0, 1)]
+    assert decodings.all(9) == [greedy, *sampled]
+
+
+@pytest.fixture
+def small(matrix: Path) -> Matrix:
+    """The comparison of the shared run, read but not run."""
+    return load_matrix(str(matrix))
+
+
+def test_every_cell_has_a_folder_of_its_own(small: Matrix, tmp_path: Path) -> None:
+    """Named after what it is, so that the same cell is found again and another one never."""
+    planned = plan(small, tmp_path)
+    folders = [cell.folder for cell in planned.cells]
+    assert len(set(folders)) == len(folders) == 5
+    assert [cell.folder for cell in plan(small, tmp_path).cells] == folders
+
+
+@pytest.mark.parametrize(
+    "change", ["rows=8", "test_rows=3", "per_category=2", "set=[trainer.num_train_epochs=1]"]
+)
+def test_what_changes_a_cell_changes_its_folder(
+    matrix: Path, small: Matrix, tmp_path: Path, change: str
+) -> None:
+    """Other data, test rows, questions or arguments: nothing of the old cell is taken for new."""
+    before = {cell.folder for cell in plan(small, tmp_path).cells if cell.recipe}
+    after = plan(load_matrix(str(matrix), [change]), tmp_path).cells
+    assert before.isdisjoint(cell.folder for cell in after if cell.recipe)
+
+
+def test_test_rows_with_other_words_make_other_cells(
+    matrix: Path, small: Matrix, tmp_path: Path
+) -> None:
+    """An edited file under the same name is other data."""
+    rows = tmp_path / "test.jsonl"
+    rows.write_text((matrix.parent / "test.jsonl").read_text().replace("Water", "Feed"))
+    edited = small.model_copy(update={"test_data": str(rows)})
+    before = {cell.folder for cell in plan(small, tmp_path).cells}
+    assert before.isdisjoint(cell.folder for cell in plan(edited, tmp_path).cells)
+
+
+def test_earlier_epochs_are_asked_greedily_for_the_curve(small: Matrix, tmp_path: Path) -> None:
+    """Curve seeds only; the last epoch is asked everything."""
+    planned = plan(small, tmp_path)
+    greedy, sampled = Decoding(0.0, 0, 12), Decoding(0.7, 0, 12)
+    last = Ask(2, (greedy, sampled), ("none",))
+    cells = {(cell.name, cell.seed): planned.asks(cell) for cell in planned.cells}
+    assert cells["baseline", 0] == [Ask(1, (greedy,), ("none",)), last]
+    assert cells["baseline", 1] == [last]
+    assert cells["untuned", 0] == [Ask(0, (greedy, sampled), ("none",))]
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "words"),
+    [
+        ("model=nowhere", ModelError, "model 'nowhere': no such folder"),
+        ("model=testbed:algined", ModelError, "no testbed model 'algined'"),
+        ("data=nowhere.jsonl", DataError, "nowhere.jsonl: no such file or folder"),
+        ("suite=nowhere", ConfigError, "no file or shipped name 'nowhere'"),
+        ("recipes=[baselin]", ConfigError, "reference: no recipe 'baseline'"),
+    ],
+)
+def test_what_is_not_there_is_refused_before_anything_is_made(
+    matrix: Path, tmp_path: Path, change: str, kind: type[Exception], words: str
+) -> None:
+    """A plan resolves every name, so that mistakes cost seconds."""
+    with pytest.raises(kind, match=words):
+        plan(load_matrix(str(matrix), [change]), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
