@@ -96,6 +96,7 @@ def _load(sources: list[str], home: Path, endpoint: str, **environment: str) -> 
         "HF_HOME": str(home),
         "HF_ENDPOINT": endpoint,
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_HUB_OFFLINE": "0",  # whatever the tests themselves run under
         "NO_PROXY": "127.0.0.1",
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         **environment,

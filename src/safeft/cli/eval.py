@@ -21,6 +21,7 @@ Number = TypeVar("Number", int, float)
 @click.option("--judge", "judges", multiple=True, help="Default: encoder and keyword.")
 @click.option("--policy", "policies", multiple=True, help="Also report behind this guardrail.")
 @click.option("--test-data", help="Rows for held-out loss and ROUGE-L, e.g. garden_test.")
+@click.option("--workers", type=click.IntRange(1), help="Processes side by side.")
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="The run's folder.")
 def command(
     model: str,
@@ -32,6 +33,7 @@ def command(
     judges: tuple[str, ...],
     policies: tuple[str, ...],
     test_data: str | None,
+    workers: int | None,
     output: Path,
 ) -> None:
     """Ask MODEL the suite under every decoding, and report. Run it again to resume."""
@@ -56,6 +58,7 @@ def command(
         policies=list(policies),
         judges=list(judges) or ["encoder", "keyword"],
         reference=name,
+        workers=workers,
     )
     document, written = compare(matrix, output, progress=Progress())
     print_headline(document)

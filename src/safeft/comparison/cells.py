@@ -8,7 +8,9 @@ from pathlib import Path
 
 from safeft.comparison.matrix import UNTUNED, Matrix, recipes
 from safeft.data import Example, examples, load
+from safeft.data.formats import fingerprint as data_fingerprint
 from safeft.data.shipped import shipped
+from safeft.data.splits import split
 from safeft.evaluation import Suite, load_suite
 from safeft.models import resolve
 from safeft.records import Decoding
@@ -53,6 +55,11 @@ class Plan:
     store: Path
     source: str
 
+    @property
+    def test_name(self) -> str:
+        """What the utility figures were measured on."""
+        return self.matrix.test_data or "held-out rows"
+
     def asks(self, cell: Cell) -> list[Ask]:
         """The last epoch under every decoding and policy; earlier ones greedily, for the curve."""
         every = tuple(self.matrix.decodings.all(self.suite.max_new_tokens))
@@ -70,11 +77,12 @@ def plan(matrix: Matrix, output: Path) -> Plan:
     """
     overrides = [f"per_category={matrix.per_category}"] if matrix.per_category else []
     suite = load_suite(matrix.suite, overrides)
-    train, source = _rows(matrix.data, matrix.rows) if matrix.data else ((), "none")
-    test, asked = _rows(matrix.test_data, matrix.test_rows) if matrix.test_data else ((), "none")
+    train, test, source = _data(matrix)
     source_model = resolve(matrix.model)
     model_hash = hash_files(Path(source_model.location)) if source_model.local else matrix.model
-    context = [model_hash, source, len(train), asked, suite.fingerprint, suite.max_new_tokens]
+    context = [
+        model_hash, source, len(train), data_fingerprint(test), suite.fingerprint, suite.max_new_tokens,
+    ]  # fmt: skip
     return Plan(
         matrix, suite, train, test, _cells(matrix, output, context), output / "written", source
     )
@@ -96,6 +104,22 @@ def _cells(matrix: Matrix, output: Path, context: Sequence[object]) -> tuple[Cel
     ]
     untuned = [Cell(UNTUNED, 0, None, None, folder(UNTUNED))] if matrix.untuned else []
     return (*untuned, *trained, *given)
+
+
+def _data(matrix: Matrix) -> tuple[tuple[Example, ...], tuple[Example, ...], str]:
+    """Training rows, test rows, and the fingerprint of the training data.
+
+    Without `test_data`, `test_rows` of the data are held out, by a split that no seed changes.
+    """
+    if matrix.data is None:
+        return (), _rows(matrix.test_data, matrix.test_rows)[0] if matrix.test_data else (), "none"
+    if matrix.test_data or not matrix.test_rows:
+        test = _rows(matrix.test_data, matrix.test_rows)[0] if matrix.test_data else ()
+        train, source = _rows(matrix.data, matrix.rows)
+        return train, test, source
+    everything, source = _rows(matrix.data, matrix.rows and matrix.rows + matrix.test_rows)
+    parts = split(everything, matrix.test_rows / len(everything))
+    return parts.train, parts.test, source
 
 
 def _rows(name: str, limit: int | None) -> tuple[tuple[Example, ...], str]:

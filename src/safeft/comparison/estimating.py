@@ -58,7 +58,7 @@ def utilities(plan: Plan, arm: Arm) -> Iterator[tuple[Row, Floats]]:
     }
     for metric, cube in values.items():
         if cube is not None:
-            suite = plan.matrix.test_data if metric != "train_seconds" else None
+            suite = plan.test_name if metric != "train_seconds" else None
             yield replace(key(plan, arm, metric, "", "none", 0.0), suite=suite or ""), cube
 
 

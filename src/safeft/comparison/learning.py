@@ -32,7 +32,7 @@ def learned(plan: Plan) -> tuple[EstimateRow, ...]:
     for name, loss in losses.items():
         row = replace(
             key(plan, finals[name], "gain_share", "", "none", 0.0),
-            suite=plan.matrix.test_data or "",
+            suite=plan.test_name,
         )
         rows.append(EstimateRow(row, _share(untuned[0], reference, loss, plan.matrix.level)))
     return tuple(rows)

@@ -72,7 +72,9 @@ class Matrix(_Strict):
     data: str | None = Field(None, description="training data: a shipped name, a path, a Hub id")
     test_data: str | None = Field(None, description="rows for held-out loss and ROUGE-L")
     rows: int | None = Field(None, gt=0, description="the first rows of the data; null = all")
-    test_rows: int | None = Field(None, gt=0)
+    test_rows: int | None = Field(
+        None, gt=0, description="the first rows of test_data; without it, rows held out of `data`"
+    )
     recipes: list[Variant] = Field(default_factory=list)
     untuned: bool = Field(True, description="evaluate the model as it is, too")
     adapters: dict[str, Annotated[list[str], Field(min_length=1)]] = Field(

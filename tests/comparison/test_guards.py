@@ -1,0 +1,123 @@
+"""Laws of guarded cells: the same answers behind a guard, and no guard grades itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from processes import done, refused
+
+from comparison.conftest import Comparison
+from safeft.comparison.pool import run_all
+from safeft.errors import SafeftError
+from safeft.guarding import __file__ as guarding
+from safeft.guarding import load_policy
+from safeft.judges import catalogue
+from safeft.records import Label, Response, Verdict
+from safeft.report import read_estimates
+from safeft.runs import read_lines
+
+WEIGHTS = Path(guarding).with_name("weights") / "guard.safetensors"
+
+
+class Strict:
+    """A guard, and a judge, that finds everything unsafe."""
+
+    name = "guard@strict"
+    measures = "harmful content"
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __call__(self, responses: Sequence[Response]) -> list[Verdict]:
+        return [Verdict(one.prompt.id, Label.FULFILLED, self.name) for one in responses]
+
+
+@pytest.fixture
+def strict(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Policies guard with `Strict`."""
+    monkeypatch.setattr("safeft.guarding.EncoderGuard", Strict)
+    monkeypatch.setattr("safeft.comparison.rules.EncoderGuard", Strict)
+
+
+@pytest.fixture
+def command(compared: Comparison, tmp_path: Path) -> list[object]:
+    """Only the model as it is, greedily, behind the default policy."""
+    changes = ["recipes=[]", "reference=untuned", "decodings.temperatures=[0]"]
+    sets = [word for one in [*changes, "policies=[default]"] for word in ("--set", one)]
+    where = ["--output", tmp_path / "run", "--workers", 1]
+    return ["compare", compared.matrix, *sets, *where]
+
+
+@pytest.mark.usefixtures("strict")
+def test_a_guard_reads_the_same_answers(command: list[object], tmp_path: Path) -> None:
+    """Off and on compare the same texts: a strict guard turns each into the policy's refusal."""
+    done(*command)
+    (off,) = tmp_path.rglob("harm/t0/responses.none.jsonl")
+    (on,) = tmp_path.rglob("harm/t0/responses.default.jsonl")
+    assert [one["id"] for one in read_lines(on)] == [one["id"] for one in read_lines(off)]
+    assert {one["finish"] for one in read_lines(on)} == {"withheld"}
+    assert {one["text"] for one in read_lines(on)} == {load_policy("default").refusal}
+    document = read_estimates(tmp_path / "run/estimates.json")
+    rates = {
+        (entry.row.policy, entry.row.metric): entry.value.estimate
+        for entry in document.estimates
+        if entry.row.group == "overall"
+    }
+    assert rates["default", "refusal_rate"] == rates["default", "over_refusal_rate"] == 1
+    assert rates["none", "refusal_rate"] < 1
+
+
+@pytest.mark.usefixtures("strict")
+@pytest.mark.parametrize("name", ["encoder-guard", "mine"])
+def test_a_guard_that_grades_itself_is_refused(
+    command: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """By its name, and by its weights when it is installed under another name."""
+    monkeypatch.setitem(catalogue.SHIPPED, name, Strict)
+    said = refused(*command, "--set", f"judges=[keyword, {name}]")
+    assert "policy 'default' guards with 'encoder-guard', which also grades" in said
+    assert "it would score itself; choose another judge" in said
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(not WEIGHTS.is_file(), reason="the guard is not trained yet")
+def test_the_shipped_guard_is_known_by_its_weights(
+    command: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real guard as a judge of another name is still the guard."""
+    from safeft.guarding import EncoderGuard
+
+    monkeypatch.setitem(catalogue.SHIPPED, "mine", EncoderGuard)
+    assert "it would score itself" in refused(*command, "--set", "judges=[mine]")
+
+
+@pytest.mark.parametrize(
+    "sets",
+    [
+        "{a: {kind: over_refusal, prompts: benign.jsonl}}",
+        "{a: {kind: harm, prompts: harm.jsonl}, b: {kind: harm, prompts: benign.jsonl}}",
+    ],
+)
+def test_a_suite_that_leaves_the_rates_undefined_is_refused(
+    compared: Comparison, tmp_path: Path, sets: str
+) -> None:
+    """One set of harmful prompts is what rates are of; two would be added up unseen."""
+    suite = compared.matrix.parent / f"{tmp_path.name}.yaml"
+    suite.write_text(f"name: odd\nsets: {sets}\n")
+    said = refused(*compared.arguments("--set", f"suite={suite}", output=tmp_path / "run"))
+    assert "suite 'odd': a comparison needs one set of kind harm" in said
+
+
+def stop(_: int) -> None:
+    """What a worker does that runs out of memory."""
+    import os
+
+    os._exit(9)
+
+
+def test_a_worker_that_dies_is_said_with_the_way_on() -> None:
+    """Out of memory shows as a process that is gone: run again, with fewer workers."""
+    with pytest.raises(SafeftError, match="a worker process died .* run the same command again"):
+        list(run_all(stop, [1], 2))
