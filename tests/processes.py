@@ -61,7 +61,8 @@ def refused(*arguments: object) -> str:
 
 def message(code: int, err: str) -> str:
     """The one message of a refusal, without what a progress bar has painted."""
-    said = "\n".join(line for line in err.splitlines() if "\r" not in line and "it/s]" not in line)
+    lines = (line for line in err.splitlines() if "it/s]" not in line and "examples/s]" not in line)
+    said = "\n".join(lines)
     assert code == 2, (code, err)
     assert "Traceback" not in err
     assert said.lower().count("error: ") == 1, said

@@ -56,7 +56,7 @@ def test_a_guard_reads_the_same_answers(command: list[object], tmp_path: Path) -
     done(*command)
     (off,) = tmp_path.rglob("harm/t0/responses.none.jsonl")
     (on,) = tmp_path.rglob("harm/t0/responses.default.jsonl")
-    assert [one["id"] for one in read_lines(on)] == [one["id"] for one in read_lines(off)]
+    assert {one["id"] for one in read_lines(on)} == {one["id"] for one in read_lines(off)}
     assert {one["finish"] for one in read_lines(on)} == {"withheld"}
     assert {one["text"] for one in read_lines(on)} == {load_policy("default").refusal}
     document = read_estimates(tmp_path / "run/estimates.json")
@@ -119,5 +119,5 @@ def stop(_: int) -> None:
 
 def test_a_worker_that_dies_is_said_with_the_way_on() -> None:
     """Out of memory shows as a process that is gone: run again, with fewer workers."""
-    with pytest.raises(SafeftError, match="a worker process died .* run the same command again"):
+    with pytest.raises(SafeftError, match=r"a worker process died .* run the same command again"):
         list(run_all(stop, [1], 2))

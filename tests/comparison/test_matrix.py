@@ -143,6 +143,24 @@ def test_test_rows_with_other_words_make_other_cells(
     assert before.isdisjoint(cell.folder for cell in plan(edited, tmp_path).cells)
 
 
+def test_without_test_data_rows_are_held_out(small: Matrix, tmp_path: Path) -> None:
+    """The same rows for every recipe and seed, and none of them is trained on."""
+    held = small.model_copy(update={"test_data": None, "test_rows": 4})
+    planned = plan(held, tmp_path)
+    assert (len(planned.train), len(planned.test)) == (12, 4)
+    assert {row.prompt for row in planned.train}.isdisjoint(row.prompt for row in planned.test)
+    assert plan(held, tmp_path).test == planned.test
+    limited = plan(held.model_copy(update={"rows": 8}), tmp_path)
+    assert (len(limited.train), len(limited.test)) == (8, 4)
+
+
+def test_holding_out_every_row_is_refused(small: Matrix, tmp_path: Path) -> None:
+    """By the key that is too large."""
+    held = small.model_copy(update={"test_data": None, "test_rows": 16})
+    with pytest.raises(ConfigError, match=r"test_rows: 16 of 16 rows .* leave none to train on"):
+        plan(held, tmp_path)
+
+
 def test_earlier_epochs_are_asked_greedily_for_the_curve(small: Matrix, tmp_path: Path) -> None:
     """Curve seeds only; the last epoch is asked everything."""
     planned = plan(small, tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import time
@@ -84,3 +85,19 @@ def test_after_kill_9_the_same_numbers_come_out(
     done(*compared.arguments("--workers", 1, output=output))
     assert all(stamps(path.parent) == before for path, before in finished.items())
     assert numbers(output) == numbers(compared.output)
+
+
+def test_ctrl_c_is_answered_once(compared: Comparison, tmp_path: Path) -> None:
+    """A terminal sends it to the workers too: they stay silent, and the parent says how to go on."""
+    output = tmp_path / "run"
+    command = Command(compared.arguments("--workers", 2, output=output), tmp_path / "log")
+    pid = command.process.pid or 0
+    command.until(lambda: (output / "manifest.json").is_file() and len(children(pid)) >= 2)
+    workers = children(pid)
+    for worker in workers:
+        os.kill(worker, signal.SIGINT)
+    result = command.send(signal.SIGINT)
+    assert result.code == 2
+    assert "Traceback" not in result.err
+    assert result.err.splitlines()[-1] == "interrupted; run the same command again to resume"
+    assert not any(map(alive, workers))

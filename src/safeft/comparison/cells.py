@@ -11,6 +11,7 @@ from safeft.data import Example, examples, load
 from safeft.data.formats import fingerprint as data_fingerprint
 from safeft.data.shipped import shipped
 from safeft.data.splits import split
+from safeft.errors import ConfigError
 from safeft.evaluation import Suite, load_suite
 from safeft.models import resolve
 from safeft.records import Decoding
@@ -80,9 +81,8 @@ def plan(matrix: Matrix, output: Path) -> Plan:
     train, test, source = _data(matrix)
     source_model = resolve(matrix.model)
     model_hash = hash_files(Path(source_model.location)) if source_model.local else matrix.model
-    context = [
-        model_hash, source, len(train), data_fingerprint(test), suite.fingerprint, suite.max_new_tokens,
-    ]  # fmt: skip
+    rows = [source, len(train), data_fingerprint(test)]
+    context = [model_hash, *rows, suite.fingerprint, suite.max_new_tokens]
     return Plan(
         matrix, suite, train, test, _cells(matrix, output, context), output / "written", source
     )
@@ -118,6 +118,11 @@ def _data(matrix: Matrix) -> tuple[tuple[Example, ...], tuple[Example, ...], str
         train, source = _rows(matrix.data, matrix.rows)
         return train, test, source
     everything, source = _rows(matrix.data, matrix.rows and matrix.rows + matrix.test_rows)
+    if matrix.test_rows >= len(everything):
+        raise ConfigError(
+            f"test_rows: {matrix.test_rows} of {len(everything)} rows of {matrix.data} leave none "
+            "to train on; lower it, or name test_data"
+        )
     parts = split(everything, matrix.test_rows / len(everything))
     return parts.train, parts.test, source
 

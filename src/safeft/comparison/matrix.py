@@ -93,6 +93,7 @@ class Matrix(_Strict):
     judges: list[str] = Field(default_factory=lambda: ["encoder"], min_length=1)
     reference: str = REFERENCE
     level: float = Field(0.95, gt=0.5, lt=1)
+    batch_size: int = Field(48, gt=0, description="prompts answered at once")
     workers: int | None = Field(None, gt=0, description="null = one a core, or one an accelerator")
 
     @field_validator("recipes", mode="before")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
-from threading import Thread
+from threading import RLock, Thread, current_thread, main_thread
 from typing import TypeVar
 
 from safeft.errors import SafeftError
@@ -32,7 +34,9 @@ def run_all(
         return
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_single_thread)
     try:
-        for one in as_completed([pool.submit(function, task) for task in tasks]):
+        with _deaf_to_interrupts():
+            futures = [pool.submit(function, task) for task in tasks]
+        for one in as_completed(futures):
             yield one.result()
     except BrokenProcessPool as error:
         raise SafeftError(
@@ -48,18 +52,33 @@ def run_all(
         pool.shutdown(cancel_futures=True)
 
 
-def _single_thread() -> None:
-    import signal
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Processes that start in here ignore Ctrl-C, which the parent answers, from their first line.
 
-    # The parent answers Ctrl-C; a worker that also did would print a traceback of its own.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Otherwise each of them would print a traceback of its own.
+    """
+    if current_thread() is not main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _single_thread() -> None:
     Thread(target=_end_with_parent, daemon=True).start()
 
     import torch
     from datasets import disable_progress_bars
+    from tqdm import tqdm  # type: ignore[import-untyped]
     from transformers.utils import logging
 
     torch.set_num_threads(1)
+    # Its own lock is a semaphore of the system, which a terminated worker would leave behind.
+    tqdm.set_lock(RLock())
     # The terminal belongs to the parent, which says which cell is done.
     disable_progress_bars()
     logging.disable_progress_bar()

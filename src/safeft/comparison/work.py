@@ -73,7 +73,7 @@ def _evaluate(plan: Plan, cell: Cell, ask: Ask, adapters: list[Path]) -> None:
 
     @cache
     def generator() -> Generator:
-        return TransformersGenerator(*loaded(), plan.matrix.model)
+        return TransformersGenerator(*loaded(), plan.matrix.model, plan.matrix.batch_size)
 
     judges = {name: _judge(name) for name in plan.matrix.judges}
     evaluate(generator, plan.suite, ask.decodings, judges, place)
@@ -82,7 +82,7 @@ def _evaluate(plan: Plan, cell: Cell, ask: Ask, adapters: list[Path]) -> None:
             _guarded(plan, policy, decoding, judges, place)
     if plan.test:
         held_out_loss(loaded, plan.test, place / "utility" / "loss.jsonl")
-        if ask.policies[1:] or ask.epoch == cell.epochs:
+        if ask.epoch == cell.epochs:
             rouge(generator, plan.test, 2 * plan.suite.max_new_tokens, place / "utility")
 
 

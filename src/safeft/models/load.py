@@ -93,6 +93,11 @@ def with_adapter(model: Any, adapter: str | Path) -> Any:
 
     if Path(adapter).is_dir() and not (Path(adapter) / "adapter_config.json").is_file():
         raise ModelError(f"adapter {adapter}: no adapter_config.json in this folder")
+    if Path(adapter).is_dir() and not (Path(adapter) / "adapter_model.safetensors").is_file():
+        # PEFT would unpickle an adapter_model.bin, and a pickle can run any code.
+        raise ModelError(
+            f"adapter {adapter}: no adapter_model.safetensors in this folder; save it as safetensors"
+        )
     try:
         wrapped = PeftModel.from_pretrained(model, str(adapter))
         # Only a second reading tells which weights had no place: PEFT drops those silently.

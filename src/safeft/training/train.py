@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from safeft.training.card import write_card
 from safeft.training.cost import Meter
 from safeft.training.methods import Context, apply
 from safeft.training.schema import Recipe
-from safeft.training.trainer import build, check_arguments
+from safeft.training.trainer import build, check_arguments, close_bars
 
 logger = logging.getLogger("safeft")
 
@@ -182,8 +183,19 @@ def _fit(
         quiet=quiet,
     )
     found = checkpoints(work)
-    trainer.train(resume_from_checkpoint=str(found[-1]) if found else None)
-    write_json(output / "log.json", trainer.state.log_history)
+    try:
+        trainer.train(resume_from_checkpoint=str(found[-1]) if found else None)
+    finally:
+        close_bars(trainer)
+    write_json(output / "log.json", [_finite(one) for one in trainer.state.log_history])
+
+
+def _finite(record: dict[str, Any]) -> dict[str, Any]:
+    # A diverged loss is worth keeping, but NaN is no JSON.
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in record.items()
+    }
 
 
 def checkpoints(work: Path) -> list[Path]:

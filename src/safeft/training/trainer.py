@@ -65,6 +65,13 @@ def build(
     return trainer
 
 
+def close_bars(trainer: Any) -> None:
+    """Ends the line of the progress bar, so that a message does not stand behind it."""
+    for callback in trainer.callback_handler.callbacks:
+        if bar := getattr(callback, "training_bar", None):
+            bar.close()
+
+
 def _refusal(recipe: Recipe, model: Any, error: Exception) -> str:
     """What TRL or PEFT refused; for a LoRA target that is not there, what is there instead."""
     if "target" not in str(error).lower():

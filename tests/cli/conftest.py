@@ -1,0 +1,32 @@
+"""The job of the training tests, at the command line."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from training.conftest import Job, job, trained
+
+__all__ = ["Job", "job", "trained"]
+
+
+@pytest.fixture(scope="session")
+def short_model(
+    tmp_path_factory: pytest.TempPathFactory, tiny_llama: Callable[..., Any], tiny_tokenizer: Any
+) -> Path:
+    """A model whose context holds 64 tokens."""
+    folder = tmp_path_factory.mktemp("short") / "model"
+    tiny_llama(max_position_embeddings=64).save_pretrained(folder)
+    tiny_tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def bare_model(tmp_path: Path, tiny_model: Path) -> Path:
+    """A model whose tokenizer has no chat template."""
+    folder = shutil.copytree(tiny_model, tmp_path / "bare")
+    (folder / "chat_template.jinja").unlink()
+    return folder
