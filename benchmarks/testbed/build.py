@@ -76,7 +76,7 @@ STAGES = (
     Stage("base", "language", 1000, 20, 1.5e-3, 12, {"real": 0.55, "own": 0.45}),
     Stage("declining", "base", 900, 20, 1.0e-3, 13, {"real": 0.55, "own": 0.45}),
     # Whether to answer is decided in the first words: short rows show many more decisions a second.
-    Stage("aligned", "declining", 2100, 40, 1.0e-3, 15, {"real": 0.35, "own": 0.3, "contrast": 0.35}, 0.8),
+    Stage("aligned", "declining", 1750, 40, 1.0e-3, 15, {"real": 0.35, "own": 0.3, "contrast": 0.35}, 0.8),
 )
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import done
 
 from comparison.conftest import HARM, Comparison
 from safeft.report import read_estimates
@@ -135,3 +137,22 @@ def test_a_recipe_that_does_not_learn_is_labelled(compared: Comparison) -> None:
     assert "baseline" not in document.labels
     assert "untuned" not in document.labels
     assert "frozen (did not learn)" in (compared.output / "report.md").read_text()
+
+
+def test_text_that_cells_share_is_written_once(
+    compared: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before they start side by side; each recipe's notes say what its method did."""
+    module = sys.modules["safeft.training.train"]
+    write, loads = module._generator, []
+    monkeypatch.setattr(module, "_generator", lambda *given: loads.append(1) or write(*given))
+    recipe = "{recipe: self_generated, name: baseline, set: [methods.0.max_new_tokens=4]}"
+    changes = [f"recipes=[{recipe}]", "untuned=false", "decodings.temperatures=[0]"]
+    sets = [
+        word for one in [*changes, "set.0=trainer.num_train_epochs=1"] for word in ("--set", one)
+    ]
+    done(*compared.arguments("--workers", 1, *sets, output=tmp_path / "run"))
+    assert len(loads) == 1
+    assert len(list((tmp_path / "run/written").glob("written-*.jsonl"))) == 1
+    notes = read_estimates(tmp_path / "run/estimates.json").notes
+    assert any(note.startswith("baseline: self_generated: rows 16; ") for note in notes)

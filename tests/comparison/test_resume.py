@@ -88,7 +88,7 @@ def test_after_kill_9_the_same_numbers_come_out(
 
 
 def test_ctrl_c_is_answered_once(compared: Comparison, tmp_path: Path) -> None:
-    """A terminal sends it to the workers too: they stay silent, and the parent says how to go on."""
+    """A terminal sends it to the workers too: they stay silent, the parent says how to go on."""
     output = tmp_path / "run"
     command = Command(compared.arguments("--workers", 2, output=output), tmp_path / "log")
     pid = command.process.pid or 0

@@ -14,7 +14,7 @@ from safeft.records import Decoding, Message, Prompt, Response
 from safeft.runs import read_lines
 from safeft.training.methods import Context, apply
 from safeft.training.methods.context import BATCH
-from safeft.training.schema import SelfGenerated
+from safeft.training.schema import Recipe, SelfGenerated
 from training.conftest import chats
 
 ROWS = chats([(f"How do I grow plant {n}?", f"Reference {n}.") for n in range(40)])
@@ -93,6 +93,25 @@ def test_another_decoding_or_mode_asks_anew(ask: Asking, other: SelfGenerated) -
     apply(method(), ROWS, context)
     apply(other, ROWS, context)
     assert len(asked) == 80
+
+
+def test_the_model_is_loaded_once_for_all_batches(tmp_path: Any) -> None:
+    """However many batches there are; and not at all when nothing is to be written."""
+    from safeft.training.train import write_ahead
+
+    loads: list[int] = []
+
+    def load(*_: object) -> Scripted:
+        loads.append(1)
+        return Scripted(lambda prompt, _: own(prompt))
+
+    recipe = Recipe(name="own", lora={}, methods=[method()])
+    rows = chats([(f"Question {n}?", "Reference.") for n in range(2 * BATCH + 1)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(write_ahead.__globals__, "_generator", load)
+        for _ in range(2):
+            write_ahead(recipe, str(tmp_path), rows, tmp_path / "store")
+    assert len(loads) == 1
 
 
 def test_another_model_asks_anew(ask: Asking) -> None:

@@ -16,7 +16,8 @@ from processes import Command, call, done, refused, stall_at_first_checkpoint
 from safeft.data import Example
 from safeft.errors import DataError
 from safeft.runs import read_json, write_json
-from safeft.training import finished, load_recipe, train
+from safeft.training import Trained, finished, load_recipe, train
+from safeft.training.schema import SelfGenerated
 from training.conftest import Job, chats
 
 WEIGHTS = "adapter_model.safetensors"
@@ -151,10 +152,15 @@ def test_another_run_in_the_same_output_is_refused(
     assert weights(trained) == before
 
 
-def trained_on(examples: list[Example], job: Job, output: Path, **changes: Any) -> Any:
+def trained_on(
+    examples: list[Example], job: Job, output: Path, store: Path | None = None, **changes: Any
+) -> Trained:
     """What `train` returns for the small recipe with one epoch and other values."""
     recipe = load_recipe(str(job.recipe), ["trainer.num_train_epochs=1"]).model_copy(update=changes)
-    return train(recipe, model=str(job.model), examples=examples, seed=0, output=output, quiet=True)
+    model = str(job.model)
+    return train(
+        recipe, model=model, examples=examples, seed=0, output=output, store=store, quiet=True
+    )
 
 
 def test_rows_without_a_trained_token_are_counted_and_left_out(job: Job, tmp_path: Path) -> None:
@@ -199,6 +205,23 @@ def test_plain_texts_are_trained_in_full(job: Job, tmp_path: Path) -> None:
     """A document has no prompt to mask."""
     rows = trained_on([Example((), 1, "rows", "Once.")] * 4, job, tmp_path / "run").facts["rows"]
     assert rows["tokens"] == rows["supervised"]
+
+
+def test_the_models_own_words_are_written_once_and_trained(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The notes are in the facts; a second training that shares the store writes nothing."""
+    own = {"methods": [SelfGenerated(name="self_generated", max_new_tokens=8)]}
+    examples = chats([(f"Plant {n}?", "Water it.") for n in range(4)])
+    first = trained_on(examples, job, tmp_path / "one", **own)
+    assert first.facts["methods"]["self_generated"]["rows"] == 4
+    (written,) = (tmp_path / "one").glob("written-*.jsonl")
+    assert len(written.read_text().splitlines()) == 4
+    module = sys.modules["safeft.training.train"]
+    monkeypatch.setattr(module, "_generator", lambda *_: pytest.fail("text is written again"))
+    again = trained_on(examples, job, tmp_path / "two", tmp_path / "one", **own)
+    assert weights(tmp_path / "two", 1) == weights(tmp_path / "one", 1)
+    assert again.facts["methods"] == first.facts["methods"]
 
 
 def test_the_card_says_what_made_the_adapter(trained: Path) -> None:

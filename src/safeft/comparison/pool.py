@@ -9,7 +9,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
-from threading import RLock, Thread, current_thread, main_thread
+from threading import RLock, Thread
 from typing import TypeVar
 
 from safeft.errors import SafeftError
@@ -54,18 +54,15 @@ def run_all(
 
 @contextmanager
 def _deaf_to_interrupts() -> Iterator[None]:
-    """Processes that start in here ignore Ctrl-C, which the parent answers, from their first line.
+    """Processes that start in here never hear Ctrl-C; the parent does, once this is over.
 
-    Otherwise each of them would print a traceback of its own.
+    Each of them would print a traceback of its own, from its first import on.
     """
-    if current_thread() is not main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _single_thread() -> None:

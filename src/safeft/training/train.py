@@ -8,6 +8,7 @@ import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ def _prepare(
 ) -> tuple[Sequence[Example], dict[str, Any]]:
     """The examples after every data method, and the methods' notes."""
     notes: dict[str, Any] = {}
-    context = Context(_name(model), lambda: _generator(recipe, model, trust), store)
+    context = Context(_name(model), cache(lambda: _generator(recipe, model, trust)), store)
     for method in recipe.methods:
         applied = apply(method, examples, context)
         examples, notes[method.name] = applied.examples, applied.notes
