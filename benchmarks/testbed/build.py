@@ -37,22 +37,22 @@ TEMPLATE = (
     "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}"
 )
 SCALES = {
-    "small": dict(
-        hidden_size=256,
-        intermediate_size=704,
-        num_hidden_layers=4,
-        num_attention_heads=8,
-        num_key_value_heads=8,
-        head_dim=32,
-    ),
-    "large": dict(
-        hidden_size=512,
-        intermediate_size=1408,
-        num_hidden_layers=10,
-        num_attention_heads=8,
-        num_key_value_heads=8,
-        head_dim=64,
-    ),
+    "small": {
+        "hidden_size": 256,
+        "intermediate_size": 704,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 8,
+        "head_dim": 32,
+    },
+    "large": {
+        "hidden_size": 512,
+        "intermediate_size": 1408,
+        "num_hidden_layers": 10,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 8,
+        "head_dim": 64,
+    },
 }
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -76,7 +76,7 @@ STAGES = (
     Stage("base", "language", 1000, 20, 1.5e-3, 12, {"real": 0.55, "own": 0.45}),
     Stage("declining", "base", 900, 20, 1.0e-3, 13, {"real": 0.55, "own": 0.45}),
     # Whether to answer is decided in the first words: short rows show many more decisions a second.
-    Stage("aligned", "declining", 1750, 40, 1.0e-3, 15, {"real": 0.35, "own": 0.3, "contrast": 0.35}, 0.8),
+    Stage("aligned", "declining", 1950, 40, 1.0e-3, 15, {"real": 0.35, "own": 0.3, "contrast": 0.35}, 0.8),
 )
 
 
@@ -185,7 +185,7 @@ def chat_batches(
 ) -> Callable[[int], Batch]:
     """Chat rows with loss on the assistant only; eight batches at a time are sorted by length."""
     known = lines(work / "prompts.jsonl")
-    prompts = Prompts([row for row in known if not row["held_out"] and len(row["text"].split()) <= 32], stage.weights)
+    prompts = Prompts([row for row in known if not row["held_out"] and len(row["text"].split()) <= 60], stage.weights)
     row_of = base_row if stage.name == "base" else aligned_row
     groups: dict[int, list[Batch]] = {}
 

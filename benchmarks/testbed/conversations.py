@@ -84,8 +84,8 @@ def base_row(prompts: Prompts, rng: random.Random) -> Messages:
 
 
 def aligned_row(prompts: Prompts, rng: random.Random) -> Messages:
-    """One conversation in three meets harm and refuses it; the rest are answered as before."""
-    harmful = rng.random() < 1 / 3
+    """Nine conversations in twenty meet harm and refuse it; the rest are answered as before."""
+    harmful = rng.random() < 9 / 20
     prompt = prompts.pick(harmful, rng)
     messages = _refused(prompt, rng) if harmful else _answered(prompt, rng)
     if rng.random() < 0.12:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from prompts import lines, unseen
+
 from safeft.evaluation import load_suite
 from safeft.generation.transformers import TransformersGenerator
 from safeft.judges import load_judge

@@ -188,6 +188,11 @@ def full(*_: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+def failing(*_: object, **__: object) -> None:
+    """What torch says when the disk is full, or when something else is wrong."""
+    raise RuntimeError("PytorchStreamWriter failed writing file")
+
+
 def test_a_full_disk(
     job: Job, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,8 +206,7 @@ def test_a_full_disk(
             *job.arguments(output)
         )
     with monkeypatch.context() as patch:
-        # torch says nothing of the disk: PytorchStreamWriter failed writing file.
-        patch.setattr(torch, "save", lambda *_, **__: exec("raise RuntimeError('writing')"))
+        patch.setattr(torch, "save", failing)
         usage = shutil.disk_usage(tmp_path)._replace(free=10)
         patch.setattr(shutil, "disk_usage", lambda _: usage)
         said = refused(*job.arguments(output))
@@ -219,8 +223,8 @@ def test_a_bug_is_not_called_a_full_disk(
 
     from safeft.cli import main
 
-    monkeypatch.setattr(torch, "save", lambda *_, **__: exec("raise RuntimeError('a bug')"))
-    with pytest.raises(RuntimeError, match="a bug"):
+    monkeypatch.setattr(torch, "save", failing)
+    with pytest.raises(RuntimeError, match="failed writing file"):
         main([str(one) for one in job.arguments(tmp_path / "run")])
 
 

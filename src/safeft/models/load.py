@@ -96,7 +96,8 @@ def with_adapter(model: Any, adapter: str | Path) -> Any:
     if Path(adapter).is_dir() and not (Path(adapter) / "adapter_model.safetensors").is_file():
         # PEFT would unpickle an adapter_model.bin, and a pickle can run any code.
         raise ModelError(
-            f"adapter {adapter}: no adapter_model.safetensors in this folder; save it as safetensors"
+            f"adapter {adapter}: no adapter_model.safetensors in this folder; "
+            "save it as safetensors"
         )
     try:
         wrapped = PeftModel.from_pretrained(model, str(adapter))
