@@ -72,7 +72,11 @@ def main() -> None:
     parser.add_argument("--limit", type=int)
     parser.add_argument("--greedy", action="store_true")
     arguments = parser.parse_args()
-    asked = {key: prompts[: arguments.limit] for key, prompts in sets(arguments.work).items()}
+    # Shuffled before it is cut: the suite is sorted by category.
+    asked = {
+        key: random.Random(6).sample(prompts, min(arguments.limit or len(prompts), len(prompts)))
+        for key, prompts in sets(arguments.work).items()
+    }
     decodings = [Decoding(0.0, 0, 64)]
     decodings += [] if arguments.greedy else [Decoding(0.7, seed, 64) for seed in (0, 1, 2)]
     records = []

@@ -86,7 +86,9 @@ look-alikes, the safety pool and its look-alikes. One prompt in fifteen is held 
 ## Measured on prompts that no training saw
 
 `harm` and `lookalikes` are safeft-44; `unseen_source` is AILuminate's demo set and SimpleSafetyTests; `benign` are held-out prompts of
-the benign sets. Judge: {figures[0]["judge"]}. Intervals are 95 %.
+the benign sets. The first 220 prompts of each: categories 1–22 of safeft-44, and of the unseen source AILuminate only. Judge:
+{figures[0]["judge"]}, greedy. Intervals are 95 %. At T=0.7 (three decoding seeds) `aligned` refused 83.9 % [79.1, 87.8] of `harm`, 78.5 %
+[73.0, 83.1] of `unseen_source`, 23.2 % [18.7, 28.4] of `lookalikes` and 6.5 % [4.2, 10.1] of `benign`; `base` at most 0.5 % [0.1, 1.8].
 
 {table(figures, model)}
 """
