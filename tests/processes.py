@@ -109,6 +109,8 @@ class Command:
 
 
 def _command(arguments: list[str], out: Path, err: Path, before: Callable[[], None] | None) -> None:
+    # A shell that starts the tests in the background has them ignore Ctrl-C, and so their children.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for number, path in ((1, out), (2, err)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     sys.argv = ["safeft", *arguments]
