@@ -82,7 +82,6 @@ def test_a_guard_that_grades_itself_is_refused(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.skipif(not WEIGHTS.is_file(), reason="the guard is not trained yet")
 def test_the_shipped_guard_is_known_by_its_weights(
     command: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
