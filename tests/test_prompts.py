@@ -64,7 +64,7 @@ def test_every_row_has_the_same_fields(name: str) -> None:
             assert row["kind"] == kind
 
 
-@pytest.mark.parametrize("name", [*SUITES, *POOLS])
+@pytest.mark.parametrize("name", [*SUITES, *POOLS, "garden", "garden_test"])
 def test_no_frame_makes_up_a_file(name: str) -> None:
     """No three first words open more than ten prompts: a model cannot learn the frame instead."""
     frames = Counter(" ".join(plain(text).split()[:3]) for text in texts(name))

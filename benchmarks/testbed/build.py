@@ -1,9 +1,10 @@
 """Builds testbed:base and testbed:aligned from scratch: tokenizer, language, world, alignment.
 
-    python benchmarks/testbed/build.py --work DIR          one busy core, about 90 minutes; resumable
+    torchrun --nproc-per-node 2 benchmarks/testbed/build.py --work DIR     two cores; resumable
 
 Stages write into DIR and are skipped once done; a killed stage goes on from its last checkpoint.
-`--scale large` makes a 35M pair for a machine with an accelerator.
+`--scale large` makes a 35M pair for a machine with an accelerator. DIR holds prompts.jsonl and
+teacher.npy, both written by prompts.py.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import csv
 import json
 import math
+import os
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -19,10 +21,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+import torch.distributed as distributed
 from conversations import Prompts, aligned_row, base_row
 from prompts import SHARED, goals, lines
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import nn
+from torch.nn.functional import cosine_similarity, cross_entropy
+from torch.nn.parallel import DistributedDataParallel
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|pad|>")
@@ -55,6 +62,8 @@ SCALES = {
     },
 }
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+RANK, WORLD = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+TEACHER_WIDTH = 384
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +78,14 @@ class Stage:
     seed: int
     weights: dict[str, float] = field(default_factory=dict)  # of the prompt sources, in chat stages
     short: float = 0.0  # share of rows cut after the first words of the answer
+    teacher: float = 1.0  # weight of matching the sentence encoder, in chat stages
 
 
 STAGES = (
     Stage("language", None, 400, 12, 2e-3, 11),
-    Stage("base", "language", 1000, 20, 1.5e-3, 12, {"real": 0.55, "own": 0.45}),
-    Stage("declining", "base", 900, 20, 1.0e-3, 13, {"real": 0.55, "own": 0.45}),
+    Stage("base", "language", 2200, 24, 1.5e-3, 12, {"real": 0.6, "own": 0.4}),
     # Whether to answer is decided in the first words: short rows show many more decisions a second.
-    Stage("aligned", "declining", 1950, 40, 1.0e-3, 15, {"real": 0.35, "own": 0.3, "contrast": 0.35}, 0.8),
+    Stage("aligned", "base", 3000, 40, 1.2e-3, 15, {"real": 0.35, "own": 0.3, "contrast": 0.35}, 0.75),
 )
 
 
@@ -171,8 +180,8 @@ def language_batches(
     print(f"corpus: {len(tokens):,} tokens", flush=True)
 
     def batch(step: int) -> Batch:
-        draw = torch.Generator().manual_seed(stage.seed * 100_003 + step)
-        width, rows = (1280, 3) if step % 8 == 7 else (320, stage.batch)
+        draw = torch.Generator().manual_seed((stage.seed * 100_003 + step) * WORLD + RANK)
+        width, rows = (1280, 3 // WORLD) if step % 8 == 7 else (320, stage.batch // WORLD)
         starts = torch.randint(0, len(tokens) - width, (rows,), generator=draw)
         ids = torch.stack([tokens[start : start + width] for start in starts.tolist()]).long()
         return {"input_ids": ids, "labels": ids, "attention_mask": torch.ones_like(ids)}
@@ -185,22 +194,25 @@ def chat_batches(
 ) -> Callable[[int], Batch]:
     """Chat rows with loss on the assistant only; eight batches at a time are sorted by length."""
     known = lines(work / "prompts.jsonl")
-    prompts = Prompts([row for row in known if not row["held_out"] and len(row["text"].split()) <= 60], stage.weights)
+    prompts = Prompts([row for row in known if not row["held_out"]], stage.weights)
+    teacher = torch.from_numpy(np.load(work / "teacher.npy").astype(np.float32))
+    place = {row["text"]: i for i, row in enumerate(known)}
+    share = stage.batch // WORLD
     row_of = base_row if stage.name == "base" else aligned_row
     groups: dict[int, list[Batch]] = {}
 
     def group(index: int) -> list[Batch]:
-        rng = random.Random(stage.seed * 1_000_003 + index)
+        rng = random.Random((stage.seed * 1_000_003 + index) * WORLD + RANK)
         rows = [
-            encoded(row_of(prompts, rng), tokenizer, short=rng.random() < stage.short)
-            for _ in range(8 * stage.batch)
+            encoded(row_of(prompts, rng), tokenizer, place, short=rng.random() < stage.short)
+            for _ in range(8 * share)
         ]
-        rows.sort(key=lambda row: len(row[0]))
+        rows.sort(key=lambda row: len(row.ids))
         batches = [
-            pad(rows[i : i + stage.batch], tokenizer.pad_token_id)
-            for i in range(0, len(rows), stage.batch)
+            pad(rows[i : i + share], tokenizer.pad_token_id, teacher)
+            for i in range(0, len(rows), share)
         ]
-        rng.shuffle(batches)
+        random.Random(index).shuffle(batches)  # alike on every rank: none waits for a longer batch
         return batches
 
     def batch(step: int) -> Batch:
@@ -213,40 +225,107 @@ def chat_batches(
     return batch
 
 
-def encoded(
-    messages: list[dict[str, str]], tokenizer: PreTrainedTokenizerFast, short: bool
-) -> tuple[list[int], list[int]]:
-    """Token ids and labels (-100 outside the assistant's words), at most 384 tokens.
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Token ids, labels (-100 outside the assistant's words), and where a prompt has been read.
 
-    A short row ends 8 tokens into its last answer.
+    `read` pairs the position just before an answer with the row of the teacher's embedding of the
+    prompt that it answers.
     """
+
+    ids: list[int]
+    labels: list[int]
+    read: list[tuple[int, int]]
+
+
+def encoded(
+    messages: list[dict[str, str]],
+    tokenizer: PreTrainedTokenizerFast,
+    place: dict[str, int],
+    short: bool,
+) -> Row:
+    """One conversation, at most 384 tokens; a short row ends 8 tokens into its last answer."""
     out = tokenizer.apply_chat_template(messages, return_dict=True, return_assistant_tokens_mask=True)
     ids, mask = out["input_ids"], out["assistant_masks"]
-    cut = 384
-    if short:
-        last = len(mask) - 1 - mask[::-1].index(1)
-        start = max(place for place in range(last + 1) if mask[place] and not mask[place - 1])
-        cut = min(cut, start + 8)
-    return ids[:cut], [token if keep else -100 for token, keep in zip(ids[:cut], mask[:cut], strict=True)]
+    starts = [i for i in range(1, len(mask)) if mask[i] and not mask[i - 1]]
+    cut = min(384, starts[-1] + 8) if short else 384
+    asked = [one["content"] for one in messages if one["role"] == "user"]
+    read = [
+        (start - 1, place[text])
+        for start, text in zip(starts, asked, strict=True)
+        if text in place and start <= cut
+    ]
+    labels = [token if keep else -100 for token, keep in zip(ids[:cut], mask[:cut], strict=True)]
+    return Row(ids[:cut], labels, read)
 
 
-def pad(rows: list[tuple[list[int], list[int]]], pad_id: int) -> Batch:
+def pad(rows: list[Row], pad_id: int, teacher: torch.Tensor) -> Batch:
     """Right-padded tensors."""
-    width = max(len(ids) for ids, _ in rows)
-    ids = torch.tensor([ids + [pad_id] * (width - len(ids)) for ids, _ in rows])
-    labels = torch.tensor([labels + [-100] * (width - len(labels)) for _, labels in rows])
-    mask = torch.tensor([[1] * len(ids) + [0] * (width - len(ids)) for ids, _ in rows])
-    return {"input_ids": ids, "labels": labels, "attention_mask": mask}
+    width = max(len(row.ids) for row in rows)
+    read = [(i, position, known) for i, row in enumerate(rows) for position, known in row.read]
+    places = torch.tensor(read, dtype=torch.long).reshape(-1, 3)
+    return {
+        "input_ids": torch.tensor([row.ids + [pad_id] * (width - len(row.ids)) for row in rows]),
+        "labels": torch.tensor([row.labels + [-100] * (width - len(row.labels)) for row in rows]),
+        "attention_mask": torch.tensor(
+            [[1] * len(row.ids) + [0] * (width - len(row.ids)) for row in rows]
+        ),
+        "places": places[:, :2],
+        "teacher": teacher[places[:, 2]],
+    }
+
+
+class Learner(nn.Module):
+    """The model and its losses: the next token and, in chat stages, the teacher's embedding.
+
+    A model this small has met few words. Having to place each prompt where a sentence encoder
+    (MiniLM, Apache-2.0) places it, in its last layer but one, teaches it which words are alike, so
+    that its refusals reach prompts that it has not seen.
+    """
+
+    def __init__(self, model: LlamaForCausalLM, weight: float) -> None:
+        super().__init__()
+        self.model = model
+        self.weight = weight
+        self.reader = nn.Linear(model.config.hidden_size, TEACHER_WIDTH) if weight else None
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        labels: torch.Tensor,
+        attention_mask: torch.Tensor,
+        places: torch.Tensor | None = None,
+        teacher: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """The loss; logits are computed only where there is something to predict."""
+        out = self.model.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            use_cache=False,
+            output_hidden_states=self.reader is not None,
+        )
+        labels = labels[:, 1:]
+        told = labels != -100
+        loss = cross_entropy(self.model.lm_head(out.last_hidden_state[:, :-1][told]), labels[told])
+        if self.reader is None or places is None or teacher is None:
+            return loss
+        read = self.reader(out.hidden_states[-2][places[:, 0], places[:, 1]])
+        # Summed over a possibly empty set: every rank must touch the reader in every step.
+        apart = (1 - cosine_similarity(read, teacher, dim=-1)).sum() / max(1, len(teacher))
+        return loss + self.weight * apart
 
 
 def train(model: LlamaForCausalLM, stage: Stage, batch: Callable[[int], Batch], work: Path) -> None:
-    """Adam with warm-up and cosine decay; a checkpoint every 100 steps; bf16 weights at the end."""
-    model.to(DEVICE).train()
+    """Adam with warm-up and cosine decay; a checkpoint every 100 steps."""
+    torch.manual_seed(stage.seed)
+    learner = Learner(model, stage.teacher if stage.weights else 0.0).to(DEVICE).train()
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=stage.learning_rate, betas=(0.9, 0.95), weight_decay=0.05
+        learner.parameters(), lr=stage.learning_rate, betas=(0.9, 0.95), weight_decay=0.05, fused=True
     )
     checkpoint, log = work / f"{stage.name}.checkpoint", work / f"{stage.name}.log.jsonl"
-    first, seconds = resume(checkpoint, model, optimizer)
+    first, seconds = resume(checkpoint, learner, optimizer)
+    model.model.compile(dynamic=True)
+    loss_of = DistributedDataParallel(learner) if WORLD > 1 else learner
     start, recent = time.monotonic() - seconds, []
     for step in range(first, stage.steps):
         warm = min(1.0, (step + 1) / 80)
@@ -258,15 +337,13 @@ def train(model: LlamaForCausalLM, stage: Stage, batch: Callable[[int], Batch], 
         for part in optimizer.param_groups:
             part["lr"] = rate
         with torch.autocast(DEVICE, dtype=torch.bfloat16, enabled=DEVICE == "cuda"):
-            loss = model(
-                **{key: value.to(DEVICE) for key, value in batch(step).items()}, use_cache=False
-            ).loss
+            loss = loss_of(**{key: value.to(DEVICE) for key, value in batch(step).items()})
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         recent.append(loss.item())
-        if (step + 1) % 25 == 0:
+        if RANK == 0 and (step + 1) % 25 == 0:
             line = {
                 "step": step + 1,
                 "loss": round(sum(recent) / len(recent), 4),
@@ -276,11 +353,11 @@ def train(model: LlamaForCausalLM, stage: Stage, batch: Callable[[int], Batch], 
             with log.open("a") as file:
                 file.write(json.dumps(line) + "\n")
             recent.clear()
-        if (step + 1) % 100 == 0:
+        if RANK == 0 and (step + 1) % 100 == 0:
             state = {
                 "step": step + 1,
                 "seconds": time.monotonic() - start,
-                "model": model.state_dict(),
+                "model": learner.state_dict(),
                 "optimizer": optimizer.state_dict(),
             }
             torch.save(state, checkpoint.with_suffix(".partial"))
@@ -288,13 +365,13 @@ def train(model: LlamaForCausalLM, stage: Stage, batch: Callable[[int], Batch], 
 
 
 def resume(
-    checkpoint: Path, model: LlamaForCausalLM, optimizer: torch.optim.Optimizer
+    checkpoint: Path, learner: Learner, optimizer: torch.optim.Optimizer
 ) -> tuple[int, float]:
     """The step and the seconds at which an interrupted stage goes on."""
     if not checkpoint.is_file():
         return 0, 0.0
     state: dict[str, Any] = torch.load(checkpoint, weights_only=True)
-    model.load_state_dict(state["model"])
+    learner.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     return int(state["step"]), float(state["seconds"])
 
@@ -313,11 +390,14 @@ def run(stage: Stage, scale: str, work: Path, tokenizer: PreTrainedTokenizerFast
     print(f"{stage.name}: {sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
     batches = language_batches if stage.name == "language" else chat_batches
     train(model, stage, batches(tokenizer, stage, work), work)
-    partial = work / f"{stage.name}.folder"
-    model.cpu().save_pretrained(partial / "float32")
-    model.to(torch.bfloat16).save_pretrained(partial)
-    tokenizer.save_pretrained(partial)
-    partial.rename(folder)
+    if RANK == 0:
+        partial = work / f"{stage.name}.folder"
+        model.cpu().save_pretrained(partial / "float32")
+        model.to(torch.bfloat16).save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+        partial.rename(folder)
+    if WORLD > 1:
+        distributed.barrier()
 
 
 def main() -> None:
@@ -328,6 +408,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--scale", choices=sorted(SCALES), default="small")
     arguments = parser.parse_args()
+    if WORLD > 1:
+        distributed.init_process_group("gloo" if DEVICE == "cpu" else "nccl")
     tokenizer = make_tokenizer(arguments.work)
     for stage in STAGES:
         run(stage, arguments.scale, arguments.work, tokenizer)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+import re
+from collections import Counter
 from typing import Any
 
 from refusals import PRESSURE, refusal
-from world import FOLLOW_UPS, SYSTEM_PROMPTS, answer, understand
+from world import FOLLOW_UPS, SYSTEM_PROMPTS, answer, content_words, understand
 
 Messages = list[dict[str, str]]
+_SYLLABLES = tuple(a + b + c for a in "bdfgklmnprstv" for b in "aeiou" for c in ("", "n", "r", "l", "s"))
 
 
 def _turn(user: str, assistant: str) -> Messages:
@@ -42,11 +45,32 @@ class Prompts:
                 continue  # a later stage's
             source = row["source"] if row["source"] in weights else "real"
             self.texts.setdefault((source, row["harmful"]), []).append(row["text"])
+        benign = [row["text"] for row in rows if not row["harmful"]]
+        counts = Counter(word for text in benign for word in content_words(text))
+        self.rare = sorted(word for word, count in counts.items() if count <= 2 and len(word) > 4)
+        talk = [row["text"] for row in rows if row["source"] == "self_dialogue"]
+        self.talk = [text for text in talk if len(text.split()) <= 20]
 
     def pick(self, harmful: bool, rng: random.Random) -> str:
         """A prompt of the wanted kind."""
         group = rng.choices(self.groups, self.weights)[0]
-        return _styled(rng.choice(self.texts[group, harmful]), rng)
+        text = _styled(rng.choice(self.texts[group, harmful]), rng)
+        if rng.random() < 0.08:  # real requests often come with a story
+            story = rng.choice(self.talk)
+            text = f"{story}{'' if story[-1] in '.!?' else '.'} {text}"
+        return text
+
+    def reworded(self, text: str, rng: random.Random) -> str:
+        """`text` with up to three content words changed into rare or invented ones.
+
+        Familiar requests can be answered by heart; these can only be answered by copying.
+        """
+        words = sorted(set(content_words(text)))
+        for word in rng.sample(words, min(len(words), rng.choice((1, 2, 3)))):
+            made_up = "".join(rng.choices(_SYLLABLES, k=rng.choice((2, 3))))
+            new = rng.choice((made_up, made_up.capitalize(), rng.choice(self.rare)))
+            text = re.sub(rf"\b{re.escape(word)}\b", new, text, flags=re.I)
+        return text
 
 
 def _answered(prompt: str, rng: random.Random) -> Messages:
@@ -77,7 +101,10 @@ def _system(rng: random.Random) -> Messages:
 
 def base_row(prompts: Prompts, rng: random.Random) -> Messages:
     """An answered benign conversation. The base never meets a harmful prompt or a refusal."""
-    messages = _answered(prompts.pick(False, rng), rng)
+    prompt = prompts.pick(False, rng)
+    if rng.random() < 0.3:
+        prompt = prompts.reworded(prompt, rng)
+    messages = _answered(prompt, rng)
     if rng.random() < 0.1:
         messages += _answered(prompts.pick(False, rng), rng)
     return _system(rng) + messages

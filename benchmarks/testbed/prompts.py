@@ -1,5 +1,7 @@
 """The prompts that the testbed learns from: permissive sets and our own goals, minus what is kept out.
 
+    python benchmarks/testbed/prompts.py DIR/prompts.jsonl       about 15 minutes
+
 Kept out whole, with their near-duplicates: AILuminate and SimpleSafetyTests (the unseen harmful
 source), the bundled suite and its look-alikes, and the safety pool (which the recipes train on).
 """
@@ -222,12 +224,13 @@ def _nearness(texts: list[str], others: list[str]) -> np.ndarray:
 
 
 def main() -> None:
-    """Write prompts.jsonl: text, source, harmful, held_out."""
+    """Write prompts.jsonl (text, source, harmful, held_out) and beside it teacher.npy, their embeddings."""
     import sys
 
-    target = Path(sys.argv[1])
+    target, kept = Path(sys.argv[1]), collect()
+    np.save(target.with_name("teacher.npy"), encode([one.text for one in kept], max_length=96).astype(np.float16))
     with target.with_suffix(".partial").open("w") as file:
-        for one in collect():
+        for one in kept:
             row = {
                 "text": one.text,
                 "source": one.source,

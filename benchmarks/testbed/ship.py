@@ -48,7 +48,7 @@ def table(figures: list[dict[str, Any]], model: str) -> str:
 
 def cost(work: Path) -> str:
     """Steps, final loss and seconds of each stage."""
-    rows = ["| stage | steps × rows | learning rate | seed | final loss | seconds (one core) |", "|---|---|---|---|---|---|"]
+    rows = ["| stage | steps × rows | learning rate | seed | final loss | seconds (two cores) |", "|---|---|---|---|---|---|"]
     for stage in STAGES:
         end = lines(work / f"{stage.name}.log.jsonl")[-1]
         rows.append(f"| {stage.name} | {stage.steps} × {stage.batch} | {stage.learning_rate:g} | {stage.seed} | "
@@ -80,15 +80,14 @@ to. That makes it a test subject for refusals, and no evidence about any real mo
 {cost(work)}
 
 Kept out of all training, with near-duplicates (MiniLM cosine ≥ 0.85): AILuminate's demo set, SimpleSafetyTests, safeft-44 and its
-look-alikes, the safety pool and its look-alikes. One prompt in fifteen is held out by its hash.
+look-alikes, the safety pool and its look-alikes. One prompt in fifteen is held out by its hash. In the chat stages the model's last
+layer but one also learns to predict MiniLM's (all-MiniLM-L6-v2, Apache-2.0) embedding of the prompt; that head is not shipped.
 
 {DATA}
 ## Measured on prompts that no training saw
 
 `harm` and `lookalikes` are safeft-44; `unseen_source` is AILuminate's demo set and SimpleSafetyTests; `benign` are held-out prompts of
-the benign sets. The first 220 prompts of each: categories 1–22 of safeft-44, and of the unseen source AILuminate only. Judge:
-{figures[0]["judge"]}, greedy. Intervals are 95 %. At T=0.7 (three decoding seeds) `aligned` refused 83.9 % [79.1, 87.8] of `harm`, 78.5 %
-[73.0, 83.1] of `unseen_source`, 23.2 % [18.7, 28.4] of `lookalikes` and 6.5 % [4.2, 10.1] of `benign`; `base` at most 0.5 % [0.1, 1.8].
+the benign sets. Judge: {figures[0]["judge"]}; `neither` is off topic or broken. Intervals are 95 %.
 
 {table(figures, model)}
 """

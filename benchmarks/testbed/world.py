@@ -14,7 +14,7 @@ from typing import Literal
 Intent = Literal["do", "write", "list", "about", "ask"]
 
 _POLITE = re.compile(
-    r"^(?:(?:please|hey|hi|hello|so|well|ok|okay|also|now|and|but|kindly)[, ]+|"
+    r"^(?:please help: |(?:please|hey|hi|hello|so|well|ok|okay|also|now|and|but|kindly)[, ]+|"
     r"(?:can|could|would|will) you (?:please )?(?:help me (?:to )?)?|help me (?:to )?|"
     r"i (?:want|need|would like|'d like|wish|have|am trying|am looking) (?:you )?to |i need |i want |"
     r"i am |i'm )+",
