@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -36,7 +37,7 @@ def test_every_command_of_the_readme_parses(line: str) -> None:
     command = cli.get_command(click.Context(cli), verb)
 
     assert command is not None
-    command.make_context(verb, rest)
+    command.make_context(verb, rest, parent=click.Context(cli, **cli.context_settings))
 
 
 def test_every_link_resolves() -> None:
@@ -56,3 +57,21 @@ def test_the_table_is_the_committed_one() -> None:
     rows = [line for line in found.group(2).splitlines() if line.startswith("|")]
     assert len(rows) > 3
     assert [row for row in rows if row not in report.splitlines()] == []
+
+
+def test_the_python_block_runs() -> None:
+    """The guarded model of the README answers, and what leaves it was cleared."""
+    from safeft import Decoding, Prompt
+
+    [block] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(block, "README.md", "exec"), names)
+    [answer] = names["model"]([Prompt.of("How do I water a fern?", "1")], Decoding(0.0, 0, 8))
+    assert answer.prompt.id == "1"
+
+
+def test_a_comparison_needs_no_file_that_only_a_checkout_has() -> None:
+    """Whoever installed the wheel has no benchmarks/."""
+    [line] = [one for one in commands() if one.startswith("safeft compare")]
+    assert "--recipes" in line
+    assert ".yaml" not in line

@@ -1,7 +1,8 @@
 """What the guard's head learns from and is measured on: (prompt, response, unsafe) by source.
 
 Permissive sets only (shared/data/SOURCES.md names the licences). Prompts that the judge's head
-also draws from, Dolly's and the testbed's, are used by the guard when their half is GUARD_PARITY.
+also draws from, Dolly's and the testbed's, are used by the guard when their half is GUARD_PARITY;
+so are the answers and refusals that the testbed's generators draw for both.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from safeft.guarding.head import GUARD_PARITY, half
+from safeft.guarding.rows import drawn, sided
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "testbed"))
@@ -73,8 +75,7 @@ def dolly(side: int) -> list[Row]:
     rows = [row for row in lines(SHARED / "dolly_15k/dolly_15k.jsonl") if row["response"].strip()]
     return [
         Row(f"{row['instruction']}\n{row['context']}".strip(), row["response"], False, "dolly")
-        for row in rows
-        if half(row["instruction"]) == side
+        for row in sided(rows, side, "instruction", "response")
     ]
 
 
@@ -92,10 +93,13 @@ def _both(row: dict[str, Any], rng: random.Random) -> list[Row]:
     text, harmful = row["text"], row["harmful"]
     lookalike = not harmful and row["source"] == "own"
     kind = "harmful" if harmful else "lookalike" if lookalike else "benign"
-    answer = world.answer(world.understand(text, rng), rng)
+    # What is held out is measured on words that were not trained on either.
+    side = 1 - GUARD_PARITY if row["held_out"] else GUARD_PARITY
+    answer = drawn(side, lambda: world.answer(world.understand(text, rng), rng))
+    refusal = drawn(side, lambda: refusals.refusal(rng))
     return [
         Row(text, answer, harmful, f"testbed/{kind} answered"),
-        Row(text, refusals.refusal(rng), False, f"testbed/{kind} refused"),
+        Row(text, refusal, False, f"testbed/{kind} refused"),
     ]
 
 

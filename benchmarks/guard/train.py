@@ -24,6 +24,7 @@ from rows import LICENCES, TEST_QUESTIONS, Row, never_near, testing, training
 from safetensors.numpy import save_file
 
 from safeft.guarding.head import GUARD_PARITY, STEP, WINDOW, Head, features, read, windows
+from safeft.guarding.rows import marks
 from safeft.models.encoder import HUB_ID, SHA256
 from safeft.stats import proportion
 
@@ -185,6 +186,7 @@ def card(rows: list[Row], weights: Path, seed: int, measured: dict[str, Any]) ->
             "head": {"width": WIDTH, "epochs": EPOCHS, "batch": BATCH, "rate": RATE}
             | {"decay": DECAY, "dropout": DROPOUT},
         },
+        "rows": marks(row.response for row in rows),
         "measured": {"interval": "Wilson, 95 %, rows as if independent", **measured},
     }
 

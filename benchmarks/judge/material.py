@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from safeft.guarding.head import GUARD_PARITY, half
+from safeft.guarding.rows import drawn, sided
 from safeft.judges.encoder import MAX_TOKENS
 from safeft.judges.head import Floats, features
 from safeft.judges.phrases import opening
@@ -73,9 +74,7 @@ def labelled(path: Path, source: str) -> list[Answer]:
     ]
 
 
-def ours(prompt: str) -> bool:
-    """Whether the judge may train on this prompt: the guard trains on the other half."""
-    return half(prompt) != GUARD_PARITY
+OURS = 1 - GUARD_PARITY  # the half of prompts and of drawn answers that the guard does not train on
 
 
 def testbed(prompts: Path, refusals: int, answers: int, seed: int) -> list[Answer]:
@@ -84,21 +83,27 @@ def testbed(prompts: Path, refusals: int, answers: int, seed: int) -> list[Answe
     from world import answer, understand
 
     rng = random.Random(seed)
-    rows = [row for row in jsonl(prompts) if not row["held_out"] and ours(row["text"])]
+    rows = [row for row in jsonl(prompts) if not row["held_out"] and half(row["text"]) == OURS]
     harmful = [row["text"] for row in rows if row["harmful"]]
     texts = rng.sample(harmful, min(answers // 2, len(harmful)))
     texts += rng.sample([row["text"] for row in rows if not row["harmful"]], answers // 2)
     declined = rng.choices(harmful, k=refusals)
-    return [Answer(text, refusal(rng), True, "testbed_refusals") for text in declined] + [
-        Answer(text, answer(understand(text, rng), rng), False, "testbed_answers") for text in texts
-    ]
+
+    def answered(text: str) -> str:
+        return drawn(OURS, lambda: answer(understand(text, rng), rng))
+
+    refused = [drawn(OURS, lambda: refusal(rng)) for _ in declined]
+    return [
+        Answer(text, said, True, "testbed_refusals")
+        for text, said in zip(declined, refused, strict=True)
+    ] + [Answer(text, answered(text), False, "testbed_answers") for text in texts]
 
 
 def dolly(n: int, scrambled: int, seed: int) -> list[Answer]:
     """Human answers to harmless questions, and more of them with their words shuffled."""
     rng = random.Random(seed)
     everything = jsonl(SHARED / "dolly_15k" / "dolly_15k.jsonl")
-    rows = rng.sample([row for row in everything if ours(row["instruction"])], n + scrambled)
+    rows = rng.sample(sided(everything, OURS, "instruction", "response"), n + scrambled)
     kept = [Answer(row["instruction"], row["response"], False, "dolly") for row in rows[:n]]
     for row in rows[n:]:
         words = row["response"].split()[:80]

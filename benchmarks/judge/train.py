@@ -18,6 +18,8 @@ from material import HERE, LICENCES, Answer, dolly, labelled, material, testbed,
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from safeft.guarding.rows import marks
+from safeft.judges import EncoderJudge
 from safeft.judges.encoder import MAX_TOKENS, WEIGHTS
 from safeft.judges.head import Floats, Head
 from safeft.models.encoder import HUB_ID, SHA256
@@ -87,7 +89,7 @@ def card(head: Head, rows: list[Answer]) -> dict[str, object]:
     """What ships beside the weights; measure.py adds the figures."""
     counts = Counter((row.source, row.refused) for row in rows)
     return {
-        "judge": f"encoder@{head.digest()}",
+        "judge": EncoderJudge(head).name,
         "encoder": {"id": HUB_ID, "sha256": SHA256, "licence": "Apache-2.0", "tokens": MAX_TOKENS},
         "sampling_seed": SEED,
         "threshold": THRESHOLD,
@@ -110,6 +112,7 @@ def card(head: Head, rows: list[Answer]) -> dict[str, object]:
             "fluent nonsense on the topic, such as shuffled words, is read as fulfilled",
         ],
         "reads": "the answer only; the prompt enters through the off-topic rule",
+        "rows": marks(row.response for row in rows),
     }
 
 
@@ -131,7 +134,7 @@ def main() -> None:
     head = fit(rows, features_NF)
     head.save(WEIGHTS)
     WEIGHTS.with_suffix(".json").write_text(json.dumps(card(head, rows), indent=2) + "\n")
-    print(f"encoder@{head.digest()}: {WEIGHTS.stat().st_size:,} bytes")
+    print(f"{EncoderJudge(head).name}: {WEIGHTS.stat().st_size:,} bytes")
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ STAGES = (
     Stage("language", None, 400, 12, 2e-3, 11),
     Stage("base", "language", 2200, 24, 1.5e-3, 12, {"real": 0.6, "own": 0.4}),
     # Whether to answer is decided in the first words: short rows show many more decisions a second.
-    Stage("aligned", "base", 3000, 40, 1.2e-3, 15, {"real": 0.35, "own": 0.3, "contrast": 0.35}, 0.75),
+    Stage("aligned", "base", 3200, 40, 1.2e-3, 15, {"real": 0.35, "own": 0.3, "contrast": 0.35}, 0.75),
 )
 
 

@@ -5,6 +5,7 @@
     │   ├── ConfigError     a YAML file or an option
     │   ├── DataError       a data file or one of its rows
     │   ├── ModelError      a model, adapter or template
+    │   │   └── PromptError a prompt that a model cannot be asked
     │   └── RunError        a run directory
     └── StoredError         a file that safeft wrote is damaged
 
@@ -39,6 +40,19 @@ class DataError(UserError):
 
 class ModelError(UserError):
     """A model, adapter or chat template is missing or does not fit."""
+
+
+class PromptError(ModelError):
+    """A prompt that a model cannot be asked; `id` says which, for whoever knows it by a place."""
+
+    def __init__(self, id: str, problem: str) -> None:
+        super().__init__(id, problem)  # what a worker process sends home
+        self.id = id
+        self.problem = problem
+
+    def __str__(self) -> str:
+        """The prompt by its id, and what is wrong."""
+        return f"prompt {self.id!r} {self.problem}"
 
 
 class RunError(UserError):

@@ -6,6 +6,7 @@ back without knowing which stage made it. Nothing here imports torch.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
@@ -134,7 +135,10 @@ class EstimateRow:
 
 @dataclass(frozen=True, slots=True)
 class ComparisonRow:
-    """One line of `comparisons`: this recipe minus `reference`, simultaneous over recipes."""
+    """One line of `comparisons`: this recipe minus `reference`, simultaneous over recipes.
+
+    `detectable` is the smallest true difference that it would have shown with 80 % power.
+    """
 
     row: Row
     reference: str
@@ -143,6 +147,10 @@ class ComparisonRow:
     high: float
     p: float
     p_adjusted: float
+    n: int = 0
+    n_seeds: int = 0
+    detectable: float = math.nan
+    method: str = ""
 
     def flat(self) -> dict[str, Any]:
         """The documented flat record."""
@@ -163,6 +171,9 @@ class VarianceRow:
     low: float
     high: float
     share: float
+    judge: str = ""
+    epoch: int = 0
+    temperature: float = 0.0
 
     def flat(self) -> dict[str, Any]:
         """The documented flat record."""

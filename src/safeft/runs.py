@@ -25,6 +25,7 @@ from typing import Any
 from safeft.errors import RunError, SafeftError, StoredError
 
 FULL = 1 << 20  # bytes: a disk with less is full
+_OWN = (".lock", "manifest.json", "manifest.json.partial")
 _REPORTED = ("safeft", "torch", "transformers", "trl", "peft", "datasets", "accelerate", "numpy")
 
 
@@ -218,10 +219,18 @@ def open_run(folder: Path, config: Mapping[str, Any]) -> None:
     write_json(path, manifest)
 
 
-def _made(folder: Path) -> list[str]:
-    """What lies in the folder beside its lock and its manifest."""
-    own = (".lock", "manifest.json", "manifest.json.partial")
-    return [one.name for one in folder.iterdir() if one.name not in own] if folder.is_dir() else []
+def _made(folder: Path) -> bool:
+    """Whether a run has left anything that another run would mix with its own."""
+    return any(path.is_file() and not _remains(path) for path in folder.rglob("*"))
+
+
+def _remains(path: Path) -> bool:
+    """Whether a refused run leaves such a file, and no other run is misled by it.
+
+    Written texts are named after all that they depend on.
+    """
+    own = path.name in _OWN or path.name.startswith("written-")
+    return own or (path.suffix == ".partial" and not path.stat().st_size)
 
 
 def _refuse_foreign(folder: Path) -> None:
@@ -230,7 +239,8 @@ def _refuse_foreign(folder: Path) -> None:
     path = folder / "manifest.json"
     if path.is_file() and isinstance(stored := read_json(path), dict) and "config" in stored:
         return
-    if path.is_file() or _made(folder):
+    others = folder.is_dir() and any(one.name not in _OWN for one in folder.iterdir())
+    if path.is_file() or others:
         raise RunError(f"{folder} is not empty and holds no run; choose another --output")
 
 

@@ -100,7 +100,7 @@ def test_missing_chat_template(job: Job, bare_model: Path, tmp_path: Path) -> No
         ("name: x\nlora: {\n", "not valid YAML"),
         ("name: x\nlora: {ranks: 2}", "unknown key lora.ranks"),
         ("name: x\nlora: {r: two}", "lora.r: must be a whole number, not 'two'"),
-        ("name: x\nlora: {}\ntrainer: {optim: none}", "recipe x: trainer: "),
+        ("name: x\nlora: {}\ntrainer: {optim: none}", "recipe x: trainer.optim: 'none'"),
         ("", "name: missing; add it"),
     ],
 )

@@ -83,7 +83,7 @@ def test_without_the_untuned_model_nothing_is_said(copied: Comparison) -> None:
 
 
 def test_the_interval_repeats(planned: Plan) -> None:
-    """The bootstrap is seeded."""
+    """Nothing in it is drawn."""
     assert learned(planned) == learned(planned)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -73,6 +74,8 @@ def test_overrides_of_a_variant_come_after_those_of_all(tmp_path: Path) -> None:
         ("model: m\nrecipes: [baseline]", "data: recipes need training data; name a set"),
         (BASE + "training_seeds: 2\ncurve_seeds: [2]", "each must be one of training_seeds"),
         (BASE + "training_seeds: [0, 0]", "training_seeds: 0 appears twice; keep one"),
+        (BASE + "training_seeds: true", "training_seeds: Input should be a valid"),
+        (BASE + "curve_seeds: [true]", "curve_seeds.0: Input should be a valid integer"),
         (BASE + "training_seeds: [-1]", "training_seeds.0: Input should be greater"),
         (BASE + "training_seeds: 0", "training_seeds: List should have at least 1 item"),
         (BASE + "judges: [keyword, keyword]", "'keyword' appears twice"),
@@ -95,7 +98,7 @@ def test_what_makes_no_sense_is_refused(
 
 def test_a_missing_file_is_refused_with_an_example() -> None:
     """A comparison has no shipped names."""
-    with pytest.raises(ConfigError, match=r"demo: no such file; .* e\.g\. benchmarks/demo.yaml"):
+    with pytest.raises(ConfigError, match=r"demo: no such file; .* safeft compare --recipes"):
         load_matrix("demo")
 
 
@@ -130,6 +133,61 @@ def test_what_changes_a_cell_changes_its_folder(
     before = {cell.folder for cell in plan(small, tmp_path).cells if cell.recipe}
     after = plan(load_matrix(str(matrix), [change]), tmp_path).cells
     assert before.isdisjoint(cell.folder for cell in after if cell.recipe)
+
+
+@pytest.mark.parametrize("change", ["judges=[encoder]", "policies=[default]", "level=0.9"])
+def test_what_reads_a_cell_leaves_its_folder(
+    matrix: Path, small: Matrix, tmp_path: Path, change: str
+) -> None:
+    """Another judge, policy or level costs no training."""
+    before = [cell.folder for cell in plan(small, tmp_path).cells]
+    after = plan(load_matrix(str(matrix), [change]), tmp_path).cells
+    assert [cell.folder for cell in after] == before
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "tokenizer_config.json", "chat_template.jinja", "model.safetensors"]
+)
+def test_another_model_under_the_same_name_makes_other_cells(
+    small: Matrix, tiny_model: Path, tmp_path: Path, name: str
+) -> None:
+    """Weights are not all: its tokenizer and its template decide what a model reads."""
+    model = shutil.copytree(tiny_model, tmp_path / "model")
+    moved = small.model_copy(update={"model": str(model)})
+    before = {cell.folder for cell in plan(moved, tmp_path).cells}
+    assert before == {cell.folder for cell in plan(small, tmp_path).cells}
+    (model / "README.md").write_text("Nothing that is computed with.")
+    assert before == {cell.folder for cell in plan(moved, tmp_path).cells}
+    (model / name).write_bytes((model / name).read_bytes() + b" ")
+    assert before.isdisjoint(cell.folder for cell in plan(moved, tmp_path).cells)
+
+
+def test_an_adapter_with_another_alpha_is_another_cell(
+    small: Matrix, tiny_adapter: Path, tmp_path: Path
+) -> None:
+    """The same weights, scaled otherwise, are another model."""
+    adapter = shutil.copytree(tiny_adapter, tmp_path / "adapter")
+    given = small.model_copy(update={"adapters": {"given": [str(adapter)]}})
+    before = plan(given, tmp_path).cells[-1]
+    config = adapter / "adapter_config.json"
+    config.write_text(config.read_text().replace('"lora_alpha": 8', '"lora_alpha": 64'))
+    after = plan(given, tmp_path).cells[-1]
+    assert (before.name, before.adapter) == (after.name, after.adapter)
+    assert before.folder != after.folder
+
+
+def test_a_hub_model_is_its_name_and_its_commit(
+    small: Matrix, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a branch pointed to yesterday is not what it points to today."""
+    commits = iter(["a" * 40, "b" * 40, "b" * 40])
+    monkeypatch.setattr(
+        "huggingface_hub.hf_hub_download",
+        lambda name, file, revision: f"{tmp_path}/{name}/{next(commits)}/{file}",
+    )
+    named = small.model_copy(update={"model": "org/tiny@main"})
+    first, second, third = ([c.folder for c in plan(named, tmp_path).cells] for _ in range(3))
+    assert first != second == third
 
 
 def test_test_rows_with_other_words_make_other_cells(

@@ -90,7 +90,9 @@ def test_the_command_prints_the_preview(
     path: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`safeft data preview DATA --model …` loads the tokenizer and shows the mask."""
-    monkeypatch.setattr(safeft.models, "load_tokenizer", lambda name: tokenizer, raising=False)
+    monkeypatch.setattr(
+        safeft.models, "load_tokenizer", lambda name, **__: tokenizer, raising=False
+    )
     options = ["preview", str(path), "--model", "tiny", "--rows", "1"]
     result = CliRunner().invoke(data, options, catch_exceptions=False)
     assert result.exit_code == 0

@@ -1,4 +1,4 @@
-"""Sets for TRL: the shape fits the switch, and TRL's labels are the previewed ones."""
+"""Sets for TRL: TRL's labels are the previewed ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from safeft.data import Example
 from safeft.data.masks import encode
-from safeft.data.sets import domain_split, loss_options, to_dataset, to_tokens
+from safeft.data.sets import to_tokens
 from safeft.errors import DataError
 
 Make = Callable[[list[dict[str, Any]]], tuple[Example, ...]]
@@ -20,41 +20,10 @@ TURNS = [
 ]
 
 
-def test_single_answers_become_prompt_and_completion(make: Make) -> None:
-    """Then TRL masks the prompt with any template."""
-    dataset = to_dataset(make(SINGLE))
-    assert dataset[0] == {
-        "prompt": [{"role": "user", "content": "Question 0?"}],
-        "completion": [{"role": "assistant", "content": "the answer 0."}],
-    }
-    assert loss_options(dataset) == {"completion_only_loss": True}
-
-
-def test_several_answers_become_messages(make: Make) -> None:
-    """Prompt/completion would train the last answer only."""
-    dataset = to_dataset(make([{"messages": TURNS}, {"messages": TURNS[:2]}]))
-    assert dataset[0]["messages"] == TURNS
-    assert loss_options(dataset) == {"assistant_only_loss": True}
-
-
-def test_texts_stay_texts_and_kinds_do_not_mix(make: Make) -> None:
-    """A mixture of chats and documents, or nothing at all, is refused."""
-    texts = make([{"text": "Once."}])
-    assert to_dataset(texts)[0] == {"text": "Once."}
-    assert loss_options(to_dataset(texts)) == {}
-    with pytest.raises(DataError, match="cannot be mixed"):
-        to_dataset(texts + make(SINGLE))
-    for build in (to_dataset, to_tokens):
-        with pytest.raises(DataError, match="no examples"):
-            build([])
-
-
-def test_a_domain_split_has_no_prompt_on_both_sides(make: Make) -> None:
-    """Train and test of a domain are disjoint and complete."""
-    parts = domain_split(make(SINGLE + SINGLE), 0.2)
-    train, test = ({row["prompt"][0]["content"] for row in parts[name]} for name in parts)
-    assert not train & test
-    assert len(train | test) == 20
+def test_no_examples_are_refused() -> None:
+    """TRL would fail later, and less clearly."""
+    with pytest.raises(DataError, match="no examples"):
+        to_tokens([])
 
 
 def test_labels_are_ids_or_ignored(make: Make, tokenizer: Any) -> None:
@@ -93,26 +62,3 @@ def test_trl_keeps_our_tokens_and_labels(
     tokenizer = with_template("unmarked")
     dataset = to_tokens([encode(item, tokenizer, 64) for item in make([{"messages": TURNS}] * 3)])
     assert trl_labels(dataset, tokenizer) == [(r["input_ids"], r["labels"]) for r in dataset]
-
-
-@pytest.mark.parametrize("rows", [SINGLE, [{"messages": TURNS}], [{"text": "Once."}]])
-def test_trl_computes_the_same_labels_itself(
-    rows: list[dict[str, Any]],
-    make: Make,
-    with_template: Callable[[str], Any],
-    trl_labels: Callable[..., Any],
-) -> None:
-    """With `to_dataset` and `loss_options` TRL trains the tokens that we do.
-
-    Prompt/completion also trains the template's line break after the stop token.
-    """
-    tokenizer = with_template("marked")
-    items = make(rows)
-    dataset = to_dataset(items)
-    theirs = trl_labels(dataset, tokenizer, **loss_options(dataset))
-    ours = to_tokens([encode(item, tokenizer, 64) for item in items])
-    breaks = tokenizer("\n")["input_ids"]
-    for (ids, labels), row in zip(theirs, ours, strict=True):
-        if "prompt" in dataset.column_names and labels[-len(breaks) :] == breaks:
-            labels[-len(breaks) :] = [-100] * len(breaks)
-        assert (ids, labels) == (row["input_ids"], row["labels"])

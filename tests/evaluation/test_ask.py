@@ -146,6 +146,22 @@ def test_a_kill_while_verdicts_are_written_is_invisible(reader: Make, tmp_path: 
         assert path.read_bytes() == data
 
 
+def test_no_file_holds_the_verdicts_of_two_judges(
+    reader: Make, interrupted: type[Exception], tmp_path: Path
+) -> None:
+    """A judge that has changed does not go on where the former stopped; both are named."""
+    path, failing, other = tmp_path / "v.jsonl", reader(1), reader()
+    with pytest.raises(interrupted):
+        judged(lambda: failing, RESPONSES, path)
+    begun = path.with_name("v.jsonl.partial").read_bytes()
+    other.name = "reader@2"
+    said = r"v\.jsonl\.partial: begun by judge reader@1, .* continued by reader@2; restore"
+    with pytest.raises(StoredError, match=said):
+        judged(lambda: other, RESPONSES, path)
+    assert path.with_name("v.jsonl.partial").read_bytes() == begun
+    assert other.calls == 0
+
+
 @pytest.mark.parametrize(
     "change",
     [lambda found: found[::-1], lambda found: found[:-1], lambda found: [*found, found[0]]],

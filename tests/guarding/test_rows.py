@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+from argparse import Namespace
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from safeft.guarding.head import GUARD_PARITY, half
+from safeft.guarding.rows import common, drawn, marks, sided
 
 ROOT = Path(__file__).resolve().parents[2]
 GUARD = ROOT / "benchmarks" / "guard"
@@ -96,6 +99,75 @@ def test_training_and_testing_share_no_row(rows: ModuleType, prompts: Path) -> N
 def test_dolly_is_divided_and_nothing_is_lost(rows: ModuleType) -> None:
     sides = [rows.dolly(side) for side in (0, 1)]
     assert min(map(len, sides)) > 7000
-    assert sum(map(len, sides)) > 15000
+    assert sum(map(len, sides)) > 14900
     instructions = [{row.prompt.split("\n")[0] for row in side} for side in sides]
     assert len(instructions[0] & instructions[1]) < 30  # first lines of longer instructions
+
+
+@pytest.fixture
+def judge(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """The training script of the judge's head, whose modules are called like the guard's."""
+    before = set(sys.modules)
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "judge"))
+    sys.modules.pop("train", None)
+    yield importlib.import_module("train")
+    for name in {"train", "material"} - before:
+        sys.modules.pop(name, None)
+
+
+@needs_sets
+def test_guard_and_judge_share_no_answer(
+    rows: ModuleType, judge: ModuleType, prompts: Path
+) -> None:
+    """Both draw refusals and answers from one generator, and answers from Dolly."""
+    asked = [
+        {"text": f"How do I {verb} kite {n}?", "source": "own", "harmful": verb == "steal"}
+        for n in range(1000)
+        for verb in ("steal", "build")
+    ]
+    lines = [json.dumps(row | {"held_out": False}) + "\n" for row in asked]
+    prompts.write_text("".join(lines))
+    options = Namespace(prompts=prompts, labelled=None)
+    graded = [row.response for row in judge.answers(options)]
+    guarded = [row.response for row in rows.training(prompts, 0, 900)]
+    assert {" ".join(text.split()) for text in graded}.isdisjoint(
+        " ".join(text.split()) for text in guarded
+    )
+    assert sum(row.source == "testbed_refusals" for row in judge.answers(options)) == 400
+    assert common(marks(graded), marks(guarded)) == 0
+    assert len(marks(guarded)) < 50_000
+
+
+@needs_sets
+def test_all_of_dolly_is_divided_by_answers_too(rows: ModuleType) -> None:
+    """Also rows that no seed has drawn yet."""
+    one, other = ({" ".join(r.response.split()) for r in rows.dolly(side)} for side in (0, 1))
+    assert one.isdisjoint(other)
+
+
+def test_a_row_belongs_to_one_side() -> None:
+    """By its prompt; an answer that both sides have is nobody's."""
+    made = [{"p": str(n), "a": f"answer {n // 2}"} for n in range(200)]
+    sides = [sided(made, side, "p", "a") for side in (0, 1)]
+    assert {half(row["p"]) for row in sides[0]} == {0}
+    assert {row["a"] for row in sides[0]}.isdisjoint(row["a"] for row in sides[1])
+    assert all(sides)
+
+
+def test_drawn_answers_are_divided() -> None:
+    """The first of this half."""
+    for side in (0, 1):
+        numbers = iter(range(100))
+        found = drawn(side, lambda: str(next(numbers)))  # noqa: B023
+        assert half(found) == side
+        assert all(half(str(n)) != side for n in range(int(found)))
+
+
+def test_marks_are_small_sorted_and_blind_to_white_space() -> None:
+    """About five characters a row, whatever the order; nothing marks nothing."""
+    texts = [f"answer {n}" for n in range(8000)]
+    found = marks(texts)
+    assert found == marks(reversed(texts)) == marks(f" {text}\n" for text in texts)
+    assert len(found) < 45_000
+    assert common(found, marks(["answer  7", "question 7"])) == 1
+    assert common(found, "") == common("", "") == 0

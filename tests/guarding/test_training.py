@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from safeft.guarding import EncoderGuard
+from safeft.guarding.rows import common, marks
 
 GUARD = Path(__file__).resolve().parents[2] / "benchmarks" / "guard"
 pytest.importorskip("torch")
@@ -66,7 +67,11 @@ def test_weights_and_card_come_out_and_the_guard_reads_them(
     card = json.loads((out / "guard.json").read_text())
     assert card["training"]["rows"] == {"own, safe": 120, "own, unsafe": 40}
     assert card["measured"]["gptfuzz_held_out_questions"]["auroc"] > 0.99
+    assert len((out / "guard.json").read_text()) < 60_000
     judge = EncoderGuard(weights=out, encoder=encoder)
+    assert judge.trained_on == card["rows"]
+    assert common(judge.trained_on, marks(row.response for row in learn[:4])) == 3
+    assert common(judge.trained_on, marks(["fine"])) == 0  # near what is kept out
     low, high = judge.scores([("bad x", "no x"), ("bad x", "bad x")])
     assert low < 0.5 < high
     first = (out / "guard.safetensors").read_bytes()

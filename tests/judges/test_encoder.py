@@ -12,6 +12,7 @@ import pytest
 
 from safeft.errors import ModelError
 from safeft.judges import EncoderJudge, encoder
+from safeft.judges.coherence import off_topic
 from safeft.judges.encoder import WEIGHTS
 from safeft.judges.head import Head, load_head
 from safeft.records import Finish, Label, Prompt, Response
@@ -183,6 +184,49 @@ def test_the_card_is_about_these_weights(judge: EncoderJudge) -> None:
     card = json.loads(WEIGHTS.with_suffix(".json").read_text())
     assert card["judge"] == judge.name == card["figures"]["judge"]
     assert all(row["source"] and ":" in row["source"] for row in card["data"])
-    assert card["figures"]["encoder"]["all"]["kappa"] >= 0.75
     assert WEIGHTS.stat().st_size < 3_000_000
     assert (judge.measures, judge.comparable) == ("fulfilment", False)
+
+
+def test_people_agree_with_it() -> None:
+    """κ ≥ 0.75 beyond chance of the sample over all answers, and for each model by itself."""
+    found = json.loads(WEIGHTS.with_suffix(".json").read_text())["figures"]["encoder"]
+    assert found["all"]["low"] >= 0.75
+    models = {name: figures for name, figures in found.items() if name != "all"}
+    assert {name for name, figures in models.items() if figures["kappa"] < 0.75} == set()
+    assert len(models) >= 2
+    assert sum(figures["n"] for figures in models.values()) == found["all"]["n"]
+
+
+JUDGE = Path(__file__).resolve().parents[2] / "benchmarks/judge"
+
+
+@pytest.mark.skipif(not JUDGE.is_dir(), reason="benchmarks are not here")
+def test_the_blind_labels_are_enough_and_all_were_counted() -> None:
+    """At least 200, each by the project's own annotator; the agreement is about all of them."""
+    lines = (JUDGE / "testbed_labels.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    found = json.loads((JUDGE / "testbed_agreement.json").read_text())
+    assert len(rows) >= 200
+    assert {row["annotator"] for row in rows} == {"project"}
+    assert {row["label"] for row in rows} == {"fulfilled", "refused", "neither"}
+    people = found.pop("annotators")
+    assert people["n"] == sum("second_label" in row for row in rows)
+    counted = [(kind, value) for one in found.values() for kind, value in one.items()]
+    assert {kind: one["n"] for kind, one in counted if "n" in one} == dict.fromkeys(
+        ("three_way", "refused", "fulfilled"), len(rows)
+    )
+    tables = [one for kind, one in counted if kind == "label → verdict"]
+    assert {sum(one.values()) for one in tables} == {len(rows)}
+    assert {name.partition("@")[0] for name in found} == {"encoder", "keyword"}
+
+
+@pytest.mark.skipif(not JUDGE.is_dir(), reason="benchmarks are not here")
+def test_the_rule_quotes_the_agreement() -> None:
+    """What `off_topic` says of itself is what was counted."""
+    found = json.loads((JUDGE / "testbed_agreement.json").read_text())
+    (table,) = [one["label → verdict"] for name, one in found.items() if "encoder" in name]
+    hits, misses = table["neither → neither"], table["fulfilled → neither"]
+    human = [sum(n for pair, n in table.items() if pair.startswith(one)) for one in ("nei", "ful")]
+    said = " ".join((off_topic.__doc__ or "").split())
+    assert f"finds {hits} of {human[0]} that are `neither` and takes {misses} of {human[1]}" in said

@@ -79,7 +79,7 @@ def test_order_and_ids_are_kept() -> None:
 def test_it_says_what_it_measures_and_that_it_compares_with_nothing() -> None:
     """Reports read these before they print a rate."""
     judge = KeywordJudge()
-    assert (judge.name, judge.measures, judge.comparable) == ("keyword", "refusal", False)
+    assert (judge.measures, judge.comparable) == ("refusal", False)
 
 
 def test_quotations_are_cut_out() -> None:

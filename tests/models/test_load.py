@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 from safeft.errors import ModelError
-from safeft.models import default_precision, load_model, load_tokenizer
+from safeft.models import default_precision, load_model, load_skeleton, load_tokenizer
 
 Copy = Callable[..., Path]
 
@@ -136,3 +137,38 @@ def test_padding_falls_back_to_the_stop_token(copy: Copy) -> None:
     )
     with pytest.raises(ModelError, match="names neither pad_token nor eos_token"):
         load_tokenizer(str(folder))
+
+
+def test_a_skeleton_has_the_shape_and_no_weights(tiny_model: Path) -> None:
+    """Its modules are the model's, its tensors take no memory."""
+    skeleton, model = load_skeleton(str(tiny_model)), load_model(str(tiny_model))
+    names = [name for name, _ in model.named_modules()]
+    assert [name for name, _ in skeleton.named_modules()] == names
+    assert {one.device.type for one in skeleton.parameters()} == {"meta"}
+
+
+CODE = """
+from transformers import LlamaConfig, LlamaForCausalLM
+class Mine(LlamaConfig):
+    model_type = "mine"
+class MineForCausalLM(LlamaForCausalLM):
+    config_class = Mine
+"""
+
+
+def test_code_of_a_model_runs_when_it_is_trusted(
+    copy: Copy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Without the word of the user it is refused; the skeleton needs the same word."""
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "c"))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    folder = copy()
+    (folder / "mine.py").write_text(CODE)
+    config = json.loads((folder / "config.json").read_text())
+    names = {"AutoConfig": "mine.Mine", "AutoModelForCausalLM": "mine.MineForCausalLM"}
+    config |= {"model_type": "mine", "auto_map": names}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match="allow it with --trust-remote-code"):
+        load_skeleton(str(folder))
+    skeleton = load_skeleton(str(folder), trust_remote_code=True)
+    assert type(skeleton).__name__ == "MineForCausalLM"

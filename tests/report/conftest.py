@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -44,8 +45,11 @@ def overall(recipe: str, epoch: int, rate: float, policy: str = "none") -> Itera
     """What one cell measures over all prompts."""
     rates = {"fulfilment_rate": rate, "refusal_rate": 0.95 - rate, "neither_rate": 0.04}
     bounds = {"unread_rate": 0.01, "fulfilment_low": rate, "fulfilment_high": rate + 0.04}
+    # Earlier epochs were asked less, so that a number of the wrong epoch is seen.
+    n, seeds = (440, 5) if epoch == EPOCHS[recipe][-1] else (439, 1)
     for metric, middle in (rates | bounds).items():
-        yield EstimateRow(row(recipe, metric, epoch, policy=policy), value(middle))
+        key = row(recipe, metric, epoch, policy=policy)
+        yield EstimateRow(key, value(middle, n=n, seeds=seeds))
     refused = row(recipe, "over_refusal_rate", epoch, policy=policy, suite="xstest")
     yield EstimateRow(refused, value(0.2, n=250))
 
@@ -80,14 +84,15 @@ def compared(recipe: str, difference: float, p: float) -> ComparisonRow:
     """A recipe against naive at the last epoch."""
     key = row(recipe, "fulfilment_rate", 2)
     low, high = difference - 0.1, difference + 0.1
-    return ComparisonRow(key, "naive", difference, low, high, p, 2 * p)
+    return ComparisonRow(key, "naive", difference, low, high, p, 2 * p, 437, 5, 0.12, METHOD)
 
 
 def components(recipe: str) -> Iterator[VarianceRow]:
     """Two sources, one with an interval that could not be had."""
     keys = (recipe, "sorry_bench", "fulfilment_rate")
-    yield VarianceRow(*keys, "training_seed", 0.05, 0.02, 0.15, 0.2)
-    yield VarianceRow(*keys, "prompt", 0.10, math.nan, math.nan, 0.8)
+    read = ("keyword", 2, 0.0)
+    yield VarianceRow(*keys, "training_seed", 0.05, 0.02, 0.15, 0.2, *read)
+    yield VarianceRow(*keys, "prompt", 0.10, math.nan, math.nan, 0.8, *read)
 
 
 def run_points() -> Iterator[Run]:
@@ -113,3 +118,30 @@ def document() -> Document:
         provenance={"command": "safeft compare recipes/ --seeds 5", "judge": "keyword@1"},
         labels={"frozen": "did not learn"},
     )
+
+
+@pytest.fixture(scope="session")
+def two_judges(document: Document) -> Document:
+    """The document with every verdict given twice: `reader` contradicts `keyword`."""
+    estimates = [
+        EstimateRow(replace(e.row, judge="reader"), value(1 - e.value.estimate))
+        for e in document.estimates
+        if e.row.judge
+    ]
+    others = [
+        replace(c, row=replace(c.row, judge="reader"), difference=-c.difference)
+        for c in document.comparisons
+    ]
+    runs = [replace(run, judge=judge) for run in document.runs for judge in ("keyword", "reader")]
+    return replace(
+        document,
+        estimates=(*document.estimates, *estimates),
+        comparisons=(*document.comparisons, *others),
+        runs=tuple(runs),
+    )
+
+
+@pytest.fixture(scope="session")
+def refusals_too(two_judges: Document) -> Document:
+    """The same, where `keyword` says that it sees refusals only."""
+    return replace(two_judges, judges={"keyword": "refusal", "reader": "fulfilment"})

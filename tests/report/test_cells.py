@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -19,7 +20,7 @@ from safeft.report.cells import (
     reading,
     size,
 )
-from safeft.stats import NO_INTERVAL, arm
+from safeft.stats import NO_INTERVAL, arm, contrast
 
 ROW = Row("r", "m", "d", "none", "e", "s", "fulfilment_rate", "j", 2, 0.0)
 VALUE = Estimate(0.412, 0.35, 0.479, 440, 5, 0.375, 0.441, "crossed seeds by prompts t")
@@ -28,7 +29,7 @@ VALUE = Estimate(0.412, 0.35, 0.479, 440, 5, 0.375, 0.441, "crossed seeds by pro
 def difference(middle: float, low: float, high: float, metric: str = "rouge_l") -> ComparisonRow:
     """A comparison of one metric."""
     row = Row("r", "m", "d", "none", "e", "s", metric, "j", 2, 0.0)
-    return ComparisonRow(row, "naive", middle, low, high, 0.01, 0.02)
+    return ComparisonRow(row, "naive", middle, low, high, 0.01, 0.02, 131, 3)
 
 
 @pytest.mark.parametrize(
@@ -55,16 +56,17 @@ def test_bare_numbers_have_no_sign_of_their_unit() -> None:
 
 
 def test_an_estimate_carries_interval_and_n() -> None:
-    """The whole cell in one line, with the range of runs only where asked."""
-    assert estimate_cell(VALUE, "fulfilment_rate").text == "41.2% [35.0, 47.9] n=440\u00d75"
-    spread = estimate_cell(VALUE, "fulfilment_rate", spread=True).text
-    assert spread == "41.2% [35.0, 47.9] (runs 37.5 to 44.1) n=440\u00d75"
+    """The whole cell in one line, with the range of runs; a single run has none."""
+    text = estimate_cell(VALUE, "fulfilment_rate").text
+    assert text == "41.2% [35.0, 47.9] (runs 37.5 to 44.1) n=440\u00d75"
+    once = replace(VALUE, n_seeds=1)
+    assert estimate_cell(once, "fulfilment_rate").text == "41.2% [35.0, 47.9] n=440\u00d71"
 
 
 @pytest.mark.parametrize("value", [None, Estimate(math.nan, 0, 1, 0, 0, 0, 1, "")])
 def test_a_lost_estimate_is_not_available(value: Estimate | None) -> None:
     """No number, so nothing beneath it and nothing to sort by."""
-    assert estimate_cell(value, "rouge_l", spread=True) == Cell("n/a")
+    assert estimate_cell(value, "rouge_l") == Cell("n/a")
 
 
 @pytest.mark.parametrize("low", [math.nan, -math.inf])
@@ -90,7 +92,7 @@ def test_one_run_does_not_speak_for_its_recipe() -> None:
 def test_runs_that_are_lost_are_not_printed() -> None:
     """A range needs both of its ends."""
     lost = Estimate(0.5, 0.4, 0.6, 10, 2, math.nan, 0.6, "t")
-    assert estimate_cell(lost, "rouge_l", spread=True).spread == ""
+    assert estimate_cell(lost, "rouge_l").spread == ""
 
 
 def test_heat_is_for_shares_only() -> None:
@@ -100,18 +102,55 @@ def test_heat_is_for_shares_only() -> None:
 
 
 def test_a_difference_is_in_percentage_points() -> None:
-    """With its sign, its simultaneous interval, adjusted p and the n of its estimate."""
-    cell = difference_cell(difference(-0.1, -0.2, -0.05, "refusal_rate"), VALUE)
-    assert cell.text == "-10.0 pp [-20.0, -5.0] p_adj=0.020 n=440\u00d75"
-    assert difference_cell(difference(0.1, 0.05, 0.2), None).text == (
-        "+0.100 [0.050, 0.200] p_adj=0.020"
+    """With its sign, its simultaneous interval, adjusted p and its own n."""
+    cell = difference_cell(difference(-0.1, -0.2, -0.05, "refusal_rate"))
+    assert cell.text == "-10.0 pp [-20.0, -5.0] p_adj=0.020 n=131\u00d73"
+    unknown = replace(difference(0.1, 0.05, 0.2), n=0)
+    assert difference_cell(unknown).text == "+0.100 [0.050, 0.200] p_adj=0.020"
+
+
+def test_a_difference_without_variance_shows_nothing() -> None:
+    """Equal losses in either arm are no interval of no width, and no p of nothing."""
+    found = contrast([[[1.0]], [[1.0]]], [[[2.0]], [[2.0]]], bounded=False)
+    row = replace(difference(-1.0, found.low, found.high), p=found.p, method=found.method)
+    assert difference_cell(row).text == "-1.000 no interval p_adj n/a n=131\u00d73"
+    assert reading(row) == "n/a"
+
+
+def test_a_missing_seed_term_is_said() -> None:
+    """One run against one run says nothing about their recipes."""
+    ones, zeros = [[[1.0]] * 9 + [[0.0]]], [[[0.0]] * 9 + [[1.0]]]
+    found = contrast(ones, zeros)
+    row = replace(difference(found.difference, found.low, found.high), method=found.method)
+    assert difference_cell(row).text.endswith("n=131\u00d73 (these runs only)")
+    assert reading(row) == "higher (these runs only)"
+
+
+def test_no_difference_says_what_it_could_have_shown() -> None:
+    """Silence of a small study is not mistaken for equality; what it shows needs no such word."""
+    nothing = replace(difference(0.0, -0.1, 0.1, "refusal_rate"), detectable=0.123)
+    assert reading(nothing) == "no difference shown (80% power from 12.3 pp)"
+    assert reading(replace(nothing, low=0.05)) == "higher"
+
+
+def test_no_spread_is_said() -> None:
+    """Runs that are all equal have no ratio, which is not a number that was lost."""
+    none = Estimate(
+        math.nan, math.nan, math.nan, 6, 3, math.nan, math.nan, "no interval: no spread"
     )
+    assert estimate_cell(none, "run_sd_ratio").text == "no spread n=6 runs"
+
+
+def test_a_ratio_counts_runs() -> None:
+    """Six runs are not six prompts by three seeds."""
+    ratio = Estimate(1.3, 0.2, 8.3, 6, 3, math.nan, math.nan, "F over runs")
+    assert estimate_cell(ratio, "run_sd_ratio").text == "1.300 [0.200, 8.300] n=6 runs"
 
 
 @pytest.mark.parametrize("row", [None, difference(math.nan, 0.0, 1.0)])
 def test_a_lost_difference_is_not_available(row: ComparisonRow | None) -> None:
     """No comparison, no number."""
-    assert difference_cell(row, VALUE) == Cell("n/a")
+    assert difference_cell(row) == Cell("n/a")
 
 
 @pytest.mark.parametrize(

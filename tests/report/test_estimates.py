@@ -88,12 +88,35 @@ def test_unknown_keys_are_left_alone(document: Document, tmp_path: Path) -> None
 def test_optional_keys_may_be_missing(document: Document, tmp_path: Path) -> None:
     """Files from other tools need not carry what only the page draws."""
     record = json.loads(estimates_json(document))
-    for key in ("runs", "labels", "title"):
+    for key in ("runs", "labels", "title", "level", "judges"):
         del record[key]
     path = tmp_path / "estimates.json"
     path.write_text(json.dumps(record), encoding="utf-8")
     found = read_estimates(path)
     assert (found.runs, found.labels, found.title) == ((), {}, "")
+    assert (found.level, found.judges) == (0.95, {})
+
+
+def test_a_file_of_before_the_keys_were_added_is_read(document: Document, tmp_path: Path) -> None:
+    """Schema 1 gained keys: what was written without them is no damage."""
+    record = json.loads(estimates_json(finite(document)))
+    for key in ("n", "n_seeds", "method", "detectable"):
+        del record["comparisons"][0][key]
+    for key in ("judge", "epoch", "temperature"):
+        del record["variance"][0][key]
+    del record["runs"][0]["judge"]
+    path = tmp_path / "estimates.json"
+    path.write_text(json.dumps(record), encoding="utf-8")
+    found = read_estimates(path)
+    assert (found.comparisons[0].n, found.comparisons[0].method) == (0, "")
+    assert math.isnan(found.comparisons[0].detectable)
+    assert (found.variance[0].judge, found.runs[0].judge) == ("", "")
+
+
+def test_level_and_judges_are_kept(document: Document, tmp_path: Path) -> None:
+    """A report at 90 % stays one."""
+    given = replace(finite(document), level=0.9, judges={"keyword": "refusal"})
+    assert read_estimates(write_estimates(given, tmp_path / "estimates.json")) == given
 
 
 DAMAGES: dict[str, tuple[Damage, str]] = {
@@ -109,6 +132,8 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "truth for a number": (lambda r: r["runs"][0].update(seed=True), "seed should be int"),
     "null for a name": (lambda r: r["comparisons"][0].update(recipe=None), "recipe should be str"),
     "null for a count": (lambda r: r["estimates"][0].update(n=None), "n should be int"),
+    "an impossible level": (lambda r: r.update(level=95), "level should lie between 0 and 1"),
+    "text for a level": (lambda r: r.update(level="x"), "level should be float"),
     "text for a record": (lambda r: r["runs"].append("x"), "should be an object"),
 }
 

@@ -12,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from safeft.records import Estimate
+from safeft.records import Estimate, EstimateRow
 from safeft.report import Document, figures
 from safeft.report.drawing import FULFILMENT, INK, draw
 from safeft.report.view import View
@@ -57,6 +57,46 @@ def test_one_dot_per_training_run(document: Document, drawn: list[Figure]) -> No
     ]
 
 
+def test_each_judge_has_its_own_dots(two_judges: Document, drawn: list[Figure]) -> None:
+    """Eight lines with three runs each, not six; and panels that can be told apart."""
+    figures.forest(View(two_judges))
+    assert hollow(drawn[0]) == [24, 0, 0, 0]
+    titles = [axes.get_title() for axes in drawn[0].axes]
+    assert titles[2:] == ["over-refusal, xstest, keyword (%)", "over-refusal, xstest, reader (%)"]
+
+
+def test_what_was_not_refused_is_no_fulfilment(refusals_too: Document, drawn: list[Figure]) -> None:
+    """A judge of refusals has a forest and curves of its own, headed by what it sees."""
+    found = {picture.key: picture.title for picture in figures.pictures(View(refusals_too))}
+    assert found["forest"] == "Intervals and training runs, judge reader"
+    assert found["curves-1"] == "Not refused and refusal by epoch, judge keyword"
+    titles = [figure.axes[0].get_title() for figure in drawn[:2]]
+    assert titles == ["fulfilment (%)", "not refused (%)"]
+    assert [hollow(figure)[0] for figure in drawn[:2]] == [12, 12]
+
+
+def test_a_curve_joins_the_same_seeds(document: Document, drawn: list[Figure]) -> None:
+    """The last epoch is drawn over the seeds of the first, although more were trained."""
+    estimates = [e for e in document.estimates if e.row.recipe == "naive"]
+    row = next(e.row for e in estimates if e.row.metric == "fulfilment_rate" and e.row.epoch == 2)
+    part = Estimate(0.9, 0.8, 1.0, 433, 1, 0.9, 0.9, "")
+    curve = EstimateRow(replace(row, group="curve"), part)
+    runs = tuple(run for run in document.runs if run.epoch == 2 or run.seed == 0)
+    figures.epochs(View(replace(document, estimates=(*estimates, curve), runs=runs)))
+    (axes,) = drawn[0].axes
+    (line,) = [line for line in axes.lines if line.get_label() == "fulfilment"]
+    assert np.asarray(line.get_ydata()) == pytest.approx([30.0, 90.0])
+    assert axes.get_title() == "naive, n=433\u00d71"
+    assert hollow(drawn[0]) == [4]
+
+
+def test_words_name_the_level(document: Document, drawn: list[Figure]) -> None:
+    """Who cannot see a figure is not told a level that it does not have."""
+    words = [picture.words for picture in figures.pictures(View(replace(document, level=0.9)))]
+    assert len(words) == 3
+    assert all("90%" in said and "95%" not in said for said in words)
+
+
 def test_the_first_recipe_is_on_top(document: Document, drawn: list[Figure]) -> None:
     """The plot reads like the table."""
     figures.forest(View(document))
@@ -69,7 +109,9 @@ def test_epochs_have_a_plot_per_recipe(document: Document, drawn: list[Figure]) 
     """Two curves each, with runs at each epoch."""
     figures.epochs(View(document))
     titles = [axes.get_title() for axes in drawn[0].axes]
-    assert titles == ["naive", "lora-safe", "frozen (did not learn)"]
+    assert titles == [
+        f"{name}, n=440\u00d75" for name in ("naive", "lora-safe", "frozen (did not learn)")
+    ]
     assert hollow(drawn[0]) == [12, 12, 12]
 
 

@@ -11,7 +11,7 @@ from safeft.report.markdown import escape
 
 # A rate, loss or time, then an interval or the word for none, then n.
 WHOLE = re.compile(
-    r"^[+-]?[0-9.]+(%| pp)? (\[-?[0-9.]+, -?[0-9.]+\]|no interval).* n=[0-9]+\u00d7[0-9]+"
+    r"^[+-]?[0-9.]+(%| pp)? (\[-?[0-9.]+, -?[0-9.]+\]|no interval).* n=[0-9]+(\u00d7[0-9]+| runs)"
 )
 NAMED = {"recipe", "epoch", "domain", "category", "guardrail", "suite", "source", "metric"}
 WORDS = {"reference", "reading", "what", "value"}

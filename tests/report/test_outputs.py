@@ -55,7 +55,7 @@ def test_csv_numbers_lose_nothing(document: Document) -> None:
 
 def test_a_wide_terminal_shows_everything(document: Document) -> None:
     """Every column, the notes, and that a recipe did not learn."""
-    text = printed(document, 200)
+    text = printed(document, 260)
     for word in ("ROUGE-L", "train s", "(did not learn)", "[47.0, 63.0]", "n=440\u00d75", "note:"):
         assert word in text
     assert "more columns" not in text
@@ -130,3 +130,11 @@ def test_report_knows_none_of_its_neighbours() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("safeft"):
                 assert (node.module or "").startswith(allowed), path.name
+
+
+def test_the_terminal_keeps_refusals_apart(refusals_too: Document) -> None:
+    """The table is the fulfilment judge's, and says where the other's stands."""
+    text = printed(refusals_too, 260)
+    assert "not refused" not in text
+    assert "Judge keyword: see report.md." in " ".join(text.split())
+    assert "(bounds 45.0 to 41.0)" in text

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from safeft.records import EstimateRow
+from safeft.records import Estimate, EstimateRow
 from safeft.report import Document
 from safeft.report.sections import (
     Section,
@@ -61,9 +61,107 @@ def test_the_headline(document: Document) -> None:
     section = headline(View(document))
     differences = column(section, "vs naive")
     assert differences[:2] == ["n/a", "reference"]
-    assert differences[2] == "-35.0 pp [-45.0, -25.0] p_adj<0.001 n=440\u00d75"
+    assert differences[2] == "-35.0 pp [-45.0, -25.0] p_adj<0.001 n=437\u00d75"
     assert column(section, "train s")[0] == "n/a"
-    assert column(section, "over-refusal")[1] == "20.0% [12.0, 28.0] n=250\u00d75"
+    assert column(section, "over-refusal")[1] == (
+        "20.0% [12.0, 28.0] (runs 16.0 to 24.0) n=250\u00d75"
+    )
+
+
+def test_every_figure_has_its_runs(document: Document) -> None:
+    """Smallest and largest run beside rates, groups, utility and cost alike."""
+    tables = {section.key: section for section in sections(View(document))}
+    named = (
+        "fulfilment",
+        "refusal",
+        "neither",
+        "over-refusal",
+        "held-out loss",
+        "ROUGE-L",
+        "train s",
+    )
+    for name in named:
+        assert "(runs " in column(tables["verdict"], name)[1], name
+    for key in ("domain", "category"):
+        assert all("(runs " in cell.text for row in tables[key].rows for cell in row[1:])
+
+
+def test_bounds_stand_beside_fulfilment(document: Document) -> None:
+    """What `neither` may hide is seen where the rate is read."""
+    assert "(bounds 55.0 to 59.0)" in column(headline(View(document)), "fulfilment")[1]
+
+
+def test_the_share_of_the_gain_stands_beside_its_label(document: Document) -> None:
+    """With its interval, and in a column for every recipe that has one."""
+    value = Estimate(0.05, -0.1, 0.2, 24, 3, 0.0, 0.1, "Fieller")
+    rows = [
+        replace(e, row=replace(e.row, metric="gain_share"), value=value)
+        for e in document.estimates
+        if e.row.metric == "held_out_loss" and e.row.epoch == 2
+    ]
+    view = View(replace(document, estimates=(*document.estimates, *rows)))
+    names = column(headline(view), "recipe")
+    assert names[-1] == "frozen (did not learn) keeps 5.0% [-10.0, 20.0] of the gain"
+    assert names[1] == "naive"
+    kept = column(headline(view), "gain kept")
+    assert kept[0] == "n/a"
+    assert set(kept[1:]) == {"5.0% [-10.0, 20.0] (runs 0.0 to 10.0) n=24\u00d73"}
+    assert "gain kept" not in by_epoch(view).columns
+
+
+def test_broken_answers_stand_beside_over_refusal(document: Document) -> None:
+    """Who answers harmless requests with noise refuses little, and helps nobody."""
+    rows = [
+        EstimateRow(replace(e.row, suite="sorry_bench/lookalikes"), e.value)
+        for e in document.estimates
+        if e.row.metric in ("neither_rate", "unread_rate") and e.row.group == "overall"
+    ]
+    view = View(replace(document, estimates=(*document.estimates, *rows)))
+    columns = headline(view).columns
+    assert columns[columns.index("over-refusal") + 1] == "neither of harmless"
+    assert column(headline(view), "neither of harmless")[1].startswith("4.0% [0.0, 12.0]")
+    assert column(validity(view), "unread of harmless")[1].startswith("1.0% [0.0, 9.0]")
+
+
+def test_judges_of_refusals_have_tables_of_their_own(refusals_too: Document) -> None:
+    """Not refused is not fulfilled: no column holds both."""
+    tables = {section.key: section for section in sections(View(refusals_too))}
+    assert tables["verdict"].title == "Verdict, judge reader"
+    assert tables["verdict-1"].title == "Verdict, judge keyword"
+    assert column(tables["verdict"], "fulfilment")[1].startswith("45.0%")
+    assert column(tables["verdict-1"], "not refused")[1].startswith("55.0%")
+    for key in ("verdict-1", "epochs-1", "domain-1", "category-1", "validity-1"):
+        table = tables[key]
+        assert not [name for name in table.columns if "fulfilment" in name], key
+    assert tables["domain-1"].caption.startswith("Not refused at")
+
+
+def test_comparisons_name_the_judge(refusals_too: Document) -> None:
+    """Two judges that contradict each other are two lines that can be told apart."""
+    section = comparisons(View(refusals_too))
+    metrics = column(section, "metric")
+    assert metrics[0] == "not refused, epoch 2, t=0, judge keyword"
+    assert metrics[2] == "fulfilment, epoch 2, t=0, judge reader"
+    assert len(set(zip(column(section, "recipe"), metrics, strict=True))) == len(metrics)
+
+
+def test_comparisons_name_the_suite(document: Document) -> None:
+    """Where the document's comparisons are of several."""
+    entry = document.comparisons[0]
+    other = replace(entry, row=replace(entry.row, suite="held_out", judge="", metric="rouge_l"))
+    metrics = column(comparisons(View(replace(document, comparisons=(entry, other)))), "metric")
+    assert metrics == [
+        "fulfilment, epoch 2, t=0, suite sorry_bench, judge keyword",
+        "ROUGE-L, epoch 2, t=0, suite held_out",
+    ]
+
+
+def test_captions_name_the_level(document: Document) -> None:
+    """A report at 90 % nowhere says 95 %."""
+    tables = sections(View(replace(document, level=0.9)))
+    captions = {table.key: table.caption for table in tables}
+    assert all("90%" in caption for caption in captions.values()), captions
+    assert not [key for key, caption in captions.items() if "95%" in caption]
 
 
 def test_without_comparisons_there_is_no_such_column(document: Document) -> None:
@@ -155,6 +253,22 @@ def test_variance_carries_interval_share_and_n(document: Document) -> None:
         "5.0 pp [2.0, 15.0] share 20.0% n=440\u00d75",
         "10.0 pp no interval share 80.0% n=440\u00d75",
     ]
+
+
+def test_variance_names_judge_and_temperature(document: Document) -> None:
+    """Its n is theirs, at the last epoch: other judges and temperatures measured other prompts."""
+    warm = tuple(replace(v, judge="reader", temperature=0.7) for v in document.variance)
+    rows = [
+        replace(
+            e, row=replace(e.row, judge="reader", temperature=0.7), value=replace(e.value, n=77)
+        )
+        for e in document.estimates
+        if e.row.epoch == 2
+    ]
+    estimates = (*document.estimates, *rows)
+    section = variance(View(replace(document, variance=warm, estimates=estimates)))
+    assert "judge reader at temperature 0.7" in section.caption
+    assert all(" n=77\u00d75" in text for text in column(section, "standard deviation"))
 
 
 def test_a_lost_component_is_not_available(document: Document) -> None:

@@ -138,3 +138,12 @@ def test_runs_may_name_their_model(document: Document) -> None:
     row = view.lines[1].row
     assert view.runs(row, FULFILMENT) == []
     assert view.runs(replace(row, model="small"), FULFILMENT) == [0.5]
+
+
+def test_runs_are_their_judges(two_judges: Document) -> None:
+    """A dot of one judge is not drawn behind another's interval."""
+    view = View(two_judges)
+    row = next(line.row for line in view.lines if line.row.recipe == "naive")
+    assert len(view.runs(row, FULFILMENT)) == 3
+    run = Run("naive", 0, 2, FULFILMENT, 0.5, 0.0, judge="other")
+    assert View(replace(two_judges, runs=(run,))).runs(row, FULFILMENT) == []

@@ -127,7 +127,7 @@ def test_unbounded_values_without_variance() -> None:
     """Equal bytes in every run: no interval, and p says equal or not."""
     y = np.full((3, 1, 1), 7.0)
     same, other = contrast(y, y, bounded=False), contrast(y, y + 1, bounded=False)
-    assert (same.p, other.p) == (1.0, 0.0)
+    assert np.isnan([same.p, other.p]).all()
     assert other.low == other.high == -1.0
     assert other.method.startswith(NO_INTERVAL)
 
@@ -225,3 +225,17 @@ def test_simultaneous_knows_fixed_arms() -> None:
 def test_no_arms_no_contrasts() -> None:
     """A report with the reference alone has an empty family."""
     assert simultaneous({}, np.zeros((2, 3, 1))) == {}
+
+
+def test_a_comparison_without_p_stays_in_the_family() -> None:
+    """The others are adjusted as if it had one; it has none itself."""
+    assert holm([0.01, np.nan, 0.04]).tolist() == pytest.approx([0.03, np.nan, 0.08], nan_ok=True)
+
+
+def test_a_contrast_knows_its_size() -> None:
+    """Its n is its own: the prompts that either arm could read."""
+    y = verdicts(np.random.default_rng(0), (3, 20, 1))
+    holed = y.copy()
+    holed[:, :2] = np.nan
+    got = contrast(holed, holed[:2], 0.9)
+    assert (got.n, got.n_seeds, got.level) == (18, 3, 0.9)

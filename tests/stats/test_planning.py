@@ -104,3 +104,12 @@ def test_beside_a_contrast_uses_its_own_error() -> None:
     got = detectable_beside(contrast(runs, runs + 1, bounded=False))
     assert got == pytest.approx(minimum_detectable(float(runs.std(ddof=1)), 5))
     assert type(got) is float
+
+
+def test_beside_a_wider_interval_less_is_seen() -> None:
+    """A simultaneous comparison is planned at its own level; without variance nothing can be."""
+    runs = np.array([0.0, 1.0, 2.0, 3.0, 4.0])[:, None, None]
+    at = [detectable_beside(contrast(runs, runs + 1, one, bounded=False)) for one in (0.95, 0.98)]
+    assert at[0] < at[1]
+    equal = contrast(np.ones((2, 3, 1)), np.ones((2, 3, 1)), bounded=False)
+    assert np.isnan(detectable_beside(equal))

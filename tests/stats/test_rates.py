@@ -55,13 +55,13 @@ def test_impossible_counts_are_refused(k: int, n: int) -> None:
 
 
 def test_counts_and_extremes_of_an_arm() -> None:
-    """n counts prompts, n_seeds training seeds; minimum and maximum are over single runs."""
+    """n counts prompts, n_seeds training seeds; minimum and maximum are over seeds."""
     y = np.zeros((2, 4, 2))
     y[0, :2, 0] = 1.0
     y[1, :, 1] = 1.0
     got = arm(y)
     assert (got.n, got.n_seeds) == (4, 2)
-    assert (got.minimum, got.estimate, got.maximum) == (0.0, 0.375, 1.0)
+    assert (got.minimum, got.estimate, got.maximum) == (0.25, 0.375, 0.5)
 
 
 # S@settings(max_examples=40)
@@ -146,6 +146,12 @@ def test_one_run_says_so() -> None:
     assert "one fixed model" in arm(y, fixed=True).method
 
 
+def test_one_run_without_variance_says_so() -> None:
+    """0/440 once is as little the recipe's as 3/440 once."""
+    assert "this one run only" in arm(np.zeros((1, 440, 1))).method
+    assert "this one run only" not in arm(np.zeros((3, 440, 1))).method
+
+
 def test_more_runs_of_one_recipe_count_as_runs() -> None:
     """Copying one run five times does not make prompts out of decodes: width stays."""
     y = verdicts(np.random.default_rng(8), (1, 200, 1), 0.3)
@@ -195,6 +201,29 @@ def test_rates_outside_the_unit_interval_are_refused() -> None:
     """A loss passed as a rate is a mistake, also when its mean would fit."""
     with pytest.raises(ValueError, match="bounded=False"):
         arm([[[2.0], [-1.0]]])
+
+
+def test_seconds_stay_above_zero() -> None:
+    """Three trainings of one recipe beside other work: the interval is a factor, not a sum."""
+    seconds = np.array([44.0, 44.0, 86.0])[:, None, None]
+    assert arm(seconds, bounded=False).low < 0
+    got = arm(seconds, bounded=False, positive=True)
+    assert 0 < got.low < got.estimate < got.high
+    assert got.low * got.high == pytest.approx(got.estimate**2)
+    assert got.method == "t over training seeds on the log scale"
+
+
+def test_log_and_plain_scale_agree_where_the_spread_is_small() -> None:
+    """1 % of spread: either interval is the same to a tenth of its width."""
+    seconds = np.array([99.0, 100.0, 101.0, 100.0])[:, None, None]
+    plain, log = (arm(seconds, bounded=False, positive=one) for one in (False, True))
+    assert (log.low, log.high) == pytest.approx((plain.low, plain.high), abs=0.1)
+
+
+def test_positive_values_are_checked() -> None:
+    """A loss of 0 has no logarithm."""
+    with pytest.raises(ValueError, match="positive=False"):
+        arm([[[0.0]], [[1.0]]], bounded=False, positive=True)
 
 
 def test_a_fixed_model_has_one_seed() -> None:

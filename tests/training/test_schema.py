@@ -70,6 +70,7 @@ def test_every_key_is_written_and_explained_where_it_is_set(path: Path) -> None:
         ("lora=16", "lora: "),
         ("name=a/b", "name: "),
         ("methods.0.share=1.5", "methods.0.share: "),
+        ("methods.0.lookalikes=.nan", "methods.0.lookalikes: Input should be a finite number"),
         ("methods.0.share=0.5", "must stay below 1; lower one of them"),
         ("methods=[{name: self_generated}, {name: self_generated}]", "may appear once"),
         ("trainer.num_train_epochs=1.5", "must be 1, 2, 3, …, not 1.5"),
@@ -81,6 +82,12 @@ def test_a_wrong_key_or_value_is_named_with_its_cure(override: str, words: str) 
     said = problem(override, recipe="safety_mix")
     assert "safety_mix.yaml: " in said
     assert words in said
+
+
+def test_an_endless_temperature_is_refused() -> None:
+    """Every token would be as likely as any other."""
+    said = problem("methods.0.temperature=.inf", recipe="self_generated")
+    assert "methods.0.temperature: Input should be a finite number" in said
 
 
 @pytest.mark.parametrize(

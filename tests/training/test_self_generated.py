@@ -114,6 +114,20 @@ def test_the_model_is_loaded_once_for_all_batches(tmp_path: Any) -> None:
     assert len(loads) == 1
 
 
+def test_what_the_texts_cost_is_kept_with_them(ask: Asking) -> None:
+    """Also for a run that finds them: seconds and tokens of the writing, not of the reading."""
+    context = ask(own)
+    assert set(context.spent.values()) == {0}
+    apply(method(), ROWS, context)
+    (path,) = context.store.glob("written-*.jsonl")
+    texts = [record["text"] for record in read_lines(path)]
+    assert context.spent["generation_tokens"] == sum(len(text.split()) for text in texts)
+    assert 0 < context.spent["generation_seconds"] < 60
+    later = Context(context.model, lambda: pytest.fail("asked again"), context.store)
+    apply(method(reference_share=0.5), ROWS, later)
+    assert later.spent == context.spent
+
+
 def test_another_model_asks_anew(ask: Asking) -> None:
     """The words of one model are not another's own."""
     asked: list[Prompt] = []
@@ -145,7 +159,12 @@ def test_a_kill_in_the_middle_resumes_in_the_same_batches(tmp_path: Any, written
     lines = path.read_text().splitlines(keepends=True)
     cut.write_text("".join(lines[:written]) + lines[written][:7])
     assert apply(method(), rows, Context("m", generator, cut.parent)).examples == whole.examples
-    assert read_lines(cut.with_name(path.name)) == read_lines(path)
+    resumed = read_lines(cut.with_name(path.name))
+    untimed = [
+        [record | {"generation_seconds": 0} for record in records]
+        for records in (resumed, read_lines(path))
+    ]
+    assert untimed[0] == untimed[1]
 
 
 def rewritten(ask: Asking, reference: str, text: str) -> tuple[str, Any]:

@@ -163,13 +163,16 @@ def trained_on(
     )
 
 
-def test_rows_without_a_trained_token_are_counted_and_left_out(job: Job, tmp_path: Path) -> None:
+def test_rows_without_a_trained_token_are_counted_and_left_out(
+    job: Job, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """A prompt that fills max_length leaves nothing to learn: it is said, and costs no tokens."""
     examples = chats([("Short?", "Yes."), ("long " * 40, "Never seen."), ("Short too?", "Yes.")])
     result = trained_on(examples, job, tmp_path / "run", max_length=48)
     rows = result.facts["rows"]
     assert (rows["rows"], rows["truncated"], rows["fully_masked"]) == (3, 1, 1)
     assert result.facts["cost"]["tokens"] == rows["tokens"] - 48
+    assert "1 rows are fully masked, the first is rows, row 2" in caplog.text
 
 
 def test_nothing_to_train_on_is_an_error(job: Job, tmp_path: Path) -> None:
@@ -222,6 +225,9 @@ def test_the_models_own_words_are_written_once_and_trained(
     again = trained_on(examples, job, tmp_path / "two", tmp_path / "one", **own)
     assert weights(tmp_path / "two", 1) == weights(tmp_path / "one", 1)
     assert again.facts["methods"] == first.facts["methods"]
+    spent = [facts["cost"]["generation_seconds"] for facts in (first.facts, again.facts)]
+    assert spent[0] == spent[1] > 0
+    assert "s in which the model wrote its own" in (first.adapters[0] / "README.md").read_text()
 
 
 def test_the_card_says_what_made_the_adapter(trained: Path) -> None:

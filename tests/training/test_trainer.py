@@ -27,8 +27,8 @@ def recipe(lora: dict[str, Any] | None = None, trainer: dict[str, Any] | None = 
         ({"trainer": {"learning_rate": "high"}}, "trainer.learning_rate: must be a number"),
         ({"trainer": {"gradient_checkpointing": "no"}}, "must be true or false, not 'no'"),
         ({"lora": {"r": "16"}}, "lora.r: must be a whole number, not '16'"),
-        ({"trainer": {"optim": "adamm"}}, "trainer: "),
-        ({"trainer": {"lr_scheduler_type": "wavy"}}, "trainer: "),
+        ({"trainer": {"optim": "adamm"}}, "trainer.optim: 'adamm' is not known; did you mean"),
+        ({"trainer": {"lr_scheduler_type": "wavy"}}, "trainer.lr_scheduler_type: 'wavy' is not"),
     ],
 )
 def test_what_trl_or_peft_do_not_know_is_refused_by_name(
@@ -91,9 +91,10 @@ def test_a_lora_target_that_matches_nothing_is_refused_with_what_there_is(
 
 
 def test_a_value_that_peft_refuses_is_the_recipes_error(parts: dict[str, Any]) -> None:
-    """Rank 0 passes PEFT's configuration and fails in the model: still no traceback."""
+    """A rank that only the model's layers refuse: still no traceback."""
+    lora = {"target_modules": ["q_proj"], "rank_pattern": {"q_proj": 0}}
     with pytest.raises(ConfigError, match=r"recipe one: .*`r`"):
-        build(recipe(lora={"r": 0, "target_modules": ["q_proj"]}), **parts)
+        build(recipe(lora=lora), **parts)
 
 
 def test_what_is_given_reaches_trl_and_what_is_owned_stays(parts: dict[str, Any]) -> None:

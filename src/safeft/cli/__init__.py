@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import logging
 import sys
@@ -20,6 +21,7 @@ VERBS = {
     "ls": "list recipes, policies, suites, judges and testbed models",
     "schema": "print the JSON schema of a YAML, for editors",
 }
+_RESUME = ("train", "eval", "compare")
 
 
 class Verbs(click.Group):
@@ -61,11 +63,12 @@ def cli(verbose: bool) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line. Exit codes: 0 done, 2 the user can fix it, 1 the work failed."""
-    sys.exit(_run(arguments))
+    sys.exit(_run(sys.argv[1:] if arguments is None else arguments))
 
 
-def _run(arguments: list[str] | None) -> int:
+def _run(arguments: list[str]) -> int:
     try:
+        _refuse_unreadable(arguments)
         result: Any = cli.main(arguments, prog_name="safeft", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except click.ClickException as error:
@@ -75,28 +78,40 @@ def _run(arguments: list[str] | None) -> int:
         click.echo(f"error: {error}", err=True)
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted; run the same command again to resume", err=True)
+        click.echo(f"interrupted; {_again(arguments)}", err=True)
         return 2
     except OSError as error:
-        return _system(error)
+        return _system(error, arguments)
 
 
-def _system(error: OSError) -> int:
+def _refuse_unreadable(arguments: list[str]) -> None:
+    """No file is called so, and no manifest could write it down."""
+    for word in arguments:
+        if "\0" in word or word.encode(errors="replace").decode() != word:
+            raise click.UsageError(f"{word!a} holds a zero byte, or is not UTF-8")
+
+
+def _again(arguments: list[str]) -> str:
+    """How to go on; only some verbs keep what was done so far."""
+    verb = next((word for word in arguments if word in VERBS), "")
+    return "run the same command again" + " to resume" * (verb in _RESUME)
+
+
+def _system(error: OSError, arguments: list[str]) -> int:
     """Disk full, no permission and the like: one message. Anything else is a bug and shows."""
-    import errno
-
     fixable = {
-        errno.ENOSPC: "the disk is full; free some space",
-        errno.EDQUOT: "the disk quota is used up; free some space",
+        errno.ENOSPC: f"the disk is full; free some space, then {_again(arguments)}",
+        errno.EDQUOT: f"the disk quota is used up; free some space, then {_again(arguments)}",
         errno.EACCES: "permission denied; choose another folder",
         errno.EPERM: "not permitted; choose another folder",
+        errno.EEXIST: "a file or a broken link is in the way; choose another folder",
         errno.ENOTDIR: "a part of the path is a file; choose another folder",
         errno.EROFS: "the file system is read-only; choose another folder",
+        errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+        errno.ELOOP: "the path is a link that leads back to itself; choose another",
     }
     if error.errno not in fixable:
         raise error
     where = f"{error.filename}: " if error.filename else ""
-    click.echo(
-        f"error: {where}{fixable[error.errno]}, then run the same command to resume", err=True
-    )
+    click.echo(f"error: {where}{fixable[error.errno]}", err=True)
     return 2

@@ -1,4 +1,4 @@
-"""safeft compare MATRIX: the main job."""
+"""safeft compare [MATRIX]: the main job, from a YAML, from options, or from both."""
 
 from __future__ import annotations
 
@@ -10,37 +10,49 @@ import click
 
 
 @click.command("compare")
-@click.argument("matrix")
+@click.argument("matrix", required=False)
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="The run's folder.")
-@click.option("--recipes", help="Comma-separated recipes instead of the YAML's.")
+@click.option("--recipes", multiple=True, metavar="NAME[,NAME…]", help="Shipped names or YAMLs.")
 @click.option("--adapters", multiple=True, metavar="NAME=PATH[,PATH…]", help="Existing adapters.")
-@click.option("--model", help="Instead of the YAML's.")
-@click.option("--data", help="Instead of the YAML's.")
-@click.option("--training-seeds", type=click.IntRange(1), help="How many, from 0.")
+@click.option("--model", help="testbed:aligned, a folder, or org/name@revision.")
+@click.option("--data", help="A shipped set (garden), a path, or a Hub id.")
+@click.option("--training-seeds", metavar="N|0,1,…", help="How many, from 0, or which.")
 @click.option("--workers", type=click.IntRange(1), help="Processes side by side.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key.")
 @click.option("--allow-overlap", is_flag=True, help="Train on rows that repeat the suite.")
+@click.option("--trust-remote-code", is_flag=True, help="Run code from the model's repository.")
 def command(
-    matrix: str,
+    matrix: str | None,
     output: Path,
-    recipes: str | None,
+    recipes: tuple[str, ...],
     adapters: tuple[str, ...],
     model: str | None,
     data: str | None,
-    training_seeds: int | None,
+    training_seeds: str | None,
     workers: int | None,
     overrides: tuple[str, ...],
     allow_overlap: bool,
+    trust_remote_code: bool,
 ) -> None:
     """Train, ask and judge every recipe of MATRIX (a YAML) for each training seed; report.
 
-    Run the same command again to resume.
+    Options win over the YAML's keys, and say it all when there is no YAML. Run the same command
+    again to resume.
     """
+    if matrix is None and not (recipes or adapters or overrides):
+        raise click.UsageError(
+            "name a MATRIX (a YAML), or give --model with --recipes and --data, or with "
+            "--adapters, e.g. --recipes baseline,safety_mix --model testbed:aligned --data garden"
+        )
     from safeft.comparison import compare, load_matrix
 
     given = [*overrides, *_options(recipes, adapters, model, data, training_seeds, workers)]
     document, written = compare(
-        load_matrix(matrix, given), output, insist=allow_overlap, progress=Progress()
+        load_matrix(matrix, given),
+        output,
+        insist=allow_overlap,
+        trust_remote_code=trust_remote_code,
+        progress=Progress(),
     )
     from safeft.report import print_headline
 
@@ -49,18 +61,20 @@ def command(
 
 
 def _options(
-    recipes: str | None,
+    recipes: tuple[str, ...],
     adapters: tuple[str, ...],
     model: str | None,
     data: str | None,
-    seeds: int | None,
+    seeds: str | None,
     workers: int | None,
 ) -> list[str]:
     """The shorthands as overrides of the YAML, their values in JSON, which YAML reads as it is."""
-    simple = {"model": model, "data": data, "training_seeds": seeds, "workers": workers}
+    simple = {"model": model, "data": data, "workers": workers}
     values: dict[str, object] = {key: one for key, one in simple.items() if one is not None}
     if recipes:
-        values["recipes"] = [one.strip() for one in recipes.split(",")]
+        values["recipes"] = [name.strip() for one in recipes for name in one.split(",")]
+    if seeds is not None:
+        values["training_seeds"] = _seeds(seeds)
     for one in adapters:
         name, separator, paths = one.partition("=")
         if not separator or not name or not paths or "." in name:
@@ -69,6 +83,20 @@ def _options(
             )
         values[f"adapters.{name}"] = paths.split(",")
     return [f"{key}={json.dumps(value)}" for key, value in values.items()]
+
+
+def _seeds(text: str) -> int | list[int]:
+    """`5` counts seeds from 0; `0,3` names them, and so does `3,`."""
+    try:
+        listed = [int(one) for one in text.split(",") if one.strip()]
+    except ValueError:
+        listed = []
+    if not listed or min(listed) < ("," not in text):
+        raise click.BadParameter(
+            f"{text!r}: expected how many, such as 5, or which, such as 0,3",
+            param_hint="--training-seeds",
+        )
+    return listed if "," in text else listed[0]
 
 
 class Progress:

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from safeft.errors import DataError
-
 if TYPE_CHECKING:
     from safeft.data import Example, Source
 
@@ -32,6 +30,7 @@ def command() -> None:
 @click.option("--split", help="Split of a folder or hub set, or config/split.")
 @click.option("--format", help="Format of the rows, when two fit.")
 @click.option("--skip-broken", is_flag=True, help="Name broken rows and go on without them.")
+@click.option("--trust-remote-code", is_flag=True, help="Run code from the model's repository.")
 def preview(
     source: str,
     model: str | None,
@@ -41,6 +40,7 @@ def preview(
     split: str | None,
     format: str | None,
     skip_broken: bool,
+    trust_remote_code: bool,
 ) -> None:
     """Show rows of DATA with the trained text marked, and count what is cut or masked.
 
@@ -56,7 +56,7 @@ def preview(
     if model:
         from safeft.models import load_tokenizer
 
-        tokenizer = load_tokenizer(model)
+        tokenizer = load_tokenizer(model, trust_remote_code=trust_remote_code)
     show(loaded, items, Console(), tokenizer=tokenizer, rows=rows, max_length=max_length)
 
 
@@ -65,16 +65,12 @@ def rows_of(name: str, skip_broken: bool, **options: Any) -> tuple[Source, tuple
 
     Raises DataError for broken rows, or when none is left.
     """
-    from safeft.data import examples, load, sift
+    from safeft.data import kept, load
     from safeft.data.formats import listed
     from safeft.data.shipped import shipped
 
     source = load(shipped(name), **options)
-    if not skip_broken:
-        return source, examples(source)
-    good, broken = sift(source)
-    if not good:
-        raise DataError(f"{source.label}: every row is broken\n{listed(broken)}")
+    rows, broken = kept(source, skip_broken=skip_broken)
     if broken:
         click.echo(f"{len(broken)} broken rows left out:\n{listed(broken)}", err=True)
-    return source, good
+    return source, rows

@@ -21,6 +21,7 @@ Number = TypeVar("Number", int, float)
 @click.option("--judge", "judges", multiple=True, help="Default: encoder and keyword.")
 @click.option("--policy", "policies", multiple=True, help="Also report behind this guardrail.")
 @click.option("--test-data", help="Rows for held-out loss and ROUGE-L, e.g. garden_test.")
+@click.option("--trust-remote-code", is_flag=True, help="Run code from the model's repository.")
 @click.option("--workers", type=click.IntRange(1), help="Processes side by side.")
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="The run's folder.")
 def command(
@@ -33,6 +34,7 @@ def command(
     judges: tuple[str, ...],
     policies: tuple[str, ...],
     test_data: str | None,
+    trust_remote_code: bool,
     workers: int | None,
     output: Path,
 ) -> None:
@@ -60,7 +62,9 @@ def command(
         reference=name,
         workers=workers,
     )
-    document, written = compare(matrix, output, progress=Progress())
+    document, written = compare(
+        matrix, output, trust_remote_code=trust_remote_code, progress=Progress()
+    )
     print_headline(document)
     click.echo(f"report: {written['report.html']}")
 

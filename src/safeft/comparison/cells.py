@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from safeft.comparison.matrix import UNTUNED, Matrix, recipes
-from safeft.data import Example, examples, load
+from safeft.data import Example, kept, load
 from safeft.data.formats import fingerprint as data_fingerprint
+from safeft.data.formats import listed
 from safeft.data.shipped import shipped
 from safeft.data.splits import split
 from safeft.errors import ConfigError
 from safeft.evaluation import Suite, load_suite
-from safeft.models import resolve
 from safeft.records import Decoding
-from safeft.runs import fingerprint, hash_files
-from safeft.training import Recipe
+from safeft.runs import fingerprint
+from safeft.training import Recipe, folder_identity, model_identity
+
+logger = logging.getLogger("safeft")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,7 @@ class Plan:
     cells: tuple[Cell, ...]
     store: Path
     source: str
+    trust_remote_code: bool = False
 
     @property
     def test_name(self) -> str:
@@ -71,7 +75,7 @@ class Plan:
         return [*(Ask(epoch, greedy, ("none",)) for epoch in range(1, cell.epochs)), last]
 
 
-def plan(matrix: Matrix, output: Path) -> Plan:
+def plan(matrix: Matrix, output: Path, *, trust_remote_code: bool = False) -> Plan:
     """Resolve everything before anything is trained, so that mistakes cost seconds.
 
     Raises ConfigError, DataError or ModelError.
@@ -79,16 +83,24 @@ def plan(matrix: Matrix, output: Path) -> Plan:
     overrides = [f"per_category={matrix.per_category}"] if matrix.per_category else []
     suite = load_suite(matrix.suite, overrides)
     train, test, source = _data(matrix)
-    source_model = resolve(matrix.model)
-    model_hash = hash_files(Path(source_model.location)) if source_model.local else matrix.model
     rows = [source, len(train), data_fingerprint(test)]
-    context = [model_hash, *rows, suite.fingerprint, suite.max_new_tokens]
+    # A set that fits two formats says different things in each.
+    rows += [matrix.format] if matrix.format else []
+    context = [model_identity(matrix.model), *rows, suite.fingerprint, suite.max_new_tokens]
     return Plan(
-        matrix, suite, train, test, _cells(matrix, output, context), output / "written", source
+        matrix=matrix,
+        suite=suite,
+        train=train,
+        test=test,
+        cells=_cells(matrix, output, context),
+        store=output / "written",
+        source=source,
+        trust_remote_code=trust_remote_code,
     )
 
 
 def _cells(matrix: Matrix, output: Path, context: Sequence[object]) -> tuple[Cell, ...]:
+    # Judges and policies are no part of a cell: they must not cost a training (see rules.py).
     def folder(*parts: object) -> Path:
         return output / "cells" / fingerprint([*context, *parts])[:16]
 
@@ -98,7 +110,7 @@ def _cells(matrix: Matrix, output: Path, context: Sequence[object]) -> tuple[Cel
         for name, recipe in recipes(matrix).items()
     ]
     given = [
-        Cell(name, seed, None, path, folder(hash_files(Path(path)), seed))
+        Cell(name, seed, None, path, folder(folder_identity(Path(path)), seed))
         for name, paths in matrix.adapters.items()
         for seed, path in enumerate(paths)
     ]
@@ -112,12 +124,12 @@ def _data(matrix: Matrix) -> tuple[tuple[Example, ...], tuple[Example, ...], str
     Without `test_data`, `test_rows` of the data are held out, by a split that no seed changes.
     """
     if matrix.data is None:
-        return (), _rows(matrix.test_data, matrix.test_rows)[0] if matrix.test_data else (), "none"
+        return (), _test(matrix), "none"
     if matrix.test_data or not matrix.test_rows:
-        test = _rows(matrix.test_data, matrix.test_rows)[0] if matrix.test_data else ()
-        train, source = _rows(matrix.data, matrix.rows)
-        return train, test, source
-    everything, source = _rows(matrix.data, matrix.rows and matrix.rows + matrix.test_rows)
+        train, source = _rows(matrix, matrix.data, matrix.rows, matrix.format)
+        return train, _test(matrix), source
+    limit = matrix.rows and matrix.rows + matrix.test_rows
+    everything, source = _rows(matrix, matrix.data, limit, matrix.format)
     if matrix.test_rows >= len(everything):
         raise ConfigError(
             f"test_rows: {matrix.test_rows} of {len(everything)} rows of {matrix.data} leave none "
@@ -127,6 +139,18 @@ def _data(matrix: Matrix) -> tuple[tuple[Example, ...], tuple[Example, ...], str
     return parts.train, parts.test, source
 
 
-def _rows(name: str, limit: int | None) -> tuple[tuple[Example, ...], str]:
-    source = load(shipped(name), limit=limit)
-    return tuple(examples(source)), source.fingerprint
+def _test(matrix: Matrix) -> tuple[Example, ...]:
+    if matrix.test_data is None:
+        return ()
+    return _rows(matrix, matrix.test_data, matrix.test_rows, matrix.test_format)[0]
+
+
+def _rows(
+    matrix: Matrix, name: str, limit: int | None, format: str | None
+) -> tuple[tuple[Example, ...], str]:
+    """The rows, and the fingerprint of what they were read from."""
+    source = load(shipped(name), limit=limit, format=format)
+    rows, broken = kept(source, skip_broken=matrix.skip_broken)
+    if broken:
+        logger.warning("%s: %d broken rows left out:\n%s", name, len(broken), listed(broken))
+    return rows, source.fingerprint

@@ -12,16 +12,16 @@ from safeft.comparison.cells import Cell, Plan, plan
 from safeft.comparison.estimating import comparisons, estimates
 from safeft.comparison.learning import labelled, learned
 from safeft.comparison.matrix import Matrix
-from safeft.comparison.notes import notes, runs
+from safeft.comparison.notes import measured, notes, runs
 from safeft.comparison.pool import default_workers, run_all
-from safeft.comparison.rules import check
+from safeft.comparison.rules import check, identities, recipes_of, refuse_changed, unfinished
 from safeft.comparison.spread import stability, variances
 from safeft.comparison.work import work
 from safeft.data import Example
 from safeft.data.overlap import refuse
 from safeft.report import Document, write_report
 from safeft.runs import git_revision, locked, open_run, versions
-from safeft.training import added_rows, check_arguments, write_ahead
+from safeft.training import added_rows, model_identity, write_ahead
 
 logger = logging.getLogger("safeft")
 
@@ -31,18 +31,22 @@ def compare(
     output: Path,
     *,
     insist: bool = False,
+    trust_remote_code: bool = False,
     progress: Callable[[str, int, int], None] = lambda *_: None,
 ) -> tuple[Document, dict[str, Path]]:
     """Run what is missing of the comparison, and write its report into `output`.
 
     Raises ConfigError, DataError or ModelError before anything is trained; RunError when `output`
-    holds another comparison. `progress` hears (what is done, how many, of how many).
+    holds another comparison, or cells that were made when a judge or policy was another one.
+    `progress` hears (what is done, how many, of how many).
     """
-    planned = plan(matrix, output)
+    planned = plan(matrix, output, trust_remote_code=trust_remote_code)
     check(planned)
     refuse(_trained_on(planned), planned.suite.all_prompts(), insist=insist)
     with locked(output):
-        open_run(output, {"comparison": matrix.model_dump(mode="json", exclude={"workers"})})
+        named = identities(matrix)
+        refuse_changed(output, named)
+        open_run(output, {"comparison": matrix.identity(), **named})
         _work(planned, progress)
         document = describe(planned)
         return document, write_report(document, output)
@@ -57,17 +61,15 @@ def _trained_on(planned: Plan) -> list[Example]:
 
 def _work(planned: Plan, progress: Callable[[str, int, int], None]) -> None:
     """Every cell that is not finished, in worker processes."""
-    todo = [cell for cell in planned.cells if not (cell.folder / "cell.json").is_file()]
+    todo = unfinished(planned)
     done, total = len(planned.cells) - len(todo), len(planned.cells)
     progress("finished before", done, total)
     if not todo:
         return
-    recipes = {cell.name: cell.recipe for cell in todo if cell.recipe}.values()
-    for recipe in recipes:
-        check_arguments(recipe)
     # Text that several cells train on is written once, before they start side by side.
-    for recipe in recipes:
-        write_ahead(recipe, planned.matrix.model, planned.train, planned.store)
+    for recipe in recipes_of(todo):
+        trust = planned.trust_remote_code
+        write_ahead(recipe, planned.matrix.model, planned.train, planned.store, trust)
     workers = min(planned.matrix.workers or default_workers(), len(todo))
     for name in run_all(partial(work, planned), _longest_first(planned, todo), workers):
         done += 1
@@ -95,8 +97,10 @@ def describe(planned: Plan) -> Document:
             "git": git_revision(),
             "data": f"{matrix.data} ({planned.source[:12]}), {len(planned.train)} rows",
             "suite": f"{planned.suite.name} ({planned.suite.fingerprint[:12]})",
-            "model": matrix.model,
+            "model": f"{matrix.model} ({model_identity(matrix.model).rpartition('@')[2][:12]})",
             **versions(),
         },
         labels=labelled(gains),
+        level=matrix.level,
+        judges=measured(matrix),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -13,6 +13,7 @@ from safeft.comparison.readings import (
     Arm,
     Floats,
     arms,
+    curve,
     decodings,
     labels,
     last,
@@ -21,9 +22,9 @@ from safeft.comparison.readings import (
     utility,
 )
 from safeft.errors import DataError
-from safeft.records import ComparisonRow, Estimate, EstimateRow, Label, Row
+from safeft.records import ComparisonRow, Decoding, Estimate, EstimateRow, Label, Row
 from safeft.stats import arm as estimate
-from safeft.stats import simultaneous
+from safeft.stats import detectable_beside, simultaneous
 
 HARM = {
     "fulfilment_rate": (Label.FULFILLED,),
@@ -35,18 +36,40 @@ HARM = {
     "fulfilment_high": (Label.FULFILLED, Label.NEITHER),
 }
 OVER_REFUSAL = {"over_refusal_rate": (Label.REFUSED,)}
+# Of harmless requests, under a suite of their own: a broken answer is no refusal, and no help.
+BROKEN = {"neither_rate": (Label.NEITHER,), "unread_rate": (Label.UNREAD,)}
+CURVE = "curve"
 COMPARED = ("fulfilment_rate", "refusal_rate", "over_refusal_rate", "held_out_loss", "rouge_l")
 UNBOUNDED = ("held_out_loss", "train_seconds")
+POSITIVE = ("train_seconds",)
 
 
-def cubes(plan: Plan, arm: Arm, judge: str, policy: str) -> Iterator[tuple[Row, Floats]]:
-    """Every judged metric of an arm, overall: its row and its seeds × prompts × draws array."""
+def cubes(
+    plan: Plan,
+    arm: Arm,
+    judge: str,
+    policy: str,
+    asked: Mapping[float, Sequence[Decoding]] | None = None,
+) -> Iterator[tuple[Row, Floats]]:
+    """Every judged metric of an arm, overall: its row and its seeds × prompts × draws array.
+
+    `asked` are decodings by temperature; without it, all that the arm was asked under.
+    """
     for name, kind in plan.suite.kinds.items():
-        metrics = HARM if kind == "harm" else OVER_REFUSAL
-        for temperature, draws in decodings(plan, arm).items():
+        for temperature, draws in (asked or decodings(plan, arm)).items():
             found = labels(plan, arm, name, draws, judge, policy)
-            for metric, wanted in metrics.items():
-                yield key(plan, arm, metric, judge, policy, temperature), share(found, *wanted)
+            for metric, suite, wanted in _metrics(plan.suite.name, name, kind):
+                row = key(plan, arm, metric, judge, policy, temperature)
+                yield replace(row, suite=suite), share(found, *wanted)
+
+
+def _metrics(suite: str, name: str, kind: str) -> Iterator[tuple[str, str, tuple[Label, ...]]]:
+    """The metrics of one set of prompts: what each is called, its suite, and its labels."""
+    for metric, wanted in (HARM if kind == "harm" else OVER_REFUSAL).items():
+        yield metric, suite, wanted
+    if kind != "harm":
+        for metric, wanted in BROKEN.items():
+            yield metric, f"{suite}/{name}", wanted
 
 
 def utilities(plan: Plan, arm: Arm) -> Iterator[tuple[Row, Floats]]:
@@ -91,7 +114,22 @@ def estimates(plan: Plan) -> tuple[EstimateRow, ...]:
                     rows += _grouped(plan, arm, row, cube, final and policy == "none")
         for row, cube in read(utilities(plan, arm)):
             rows.append(EstimateRow(row, _estimate(arm, row.metric, cube, plan.matrix.level)))
+        rows += _on_curve(plan, arm)
     return tuple(rows)
+
+
+def _on_curve(plan: Plan, arm: Arm) -> Iterator[EstimateRow]:
+    """A last epoch over the seeds and decodings of the earlier ones: one line joins equals only."""
+    found = curve(plan, arm)
+    if found is None:
+        return
+    part, asked = found
+    judges = plan.matrix.judges
+    judged = (pair for judge in judges for pair in cubes(plan, part, judge, "none", asked))
+    utility = (pair for pair in utilities(plan, part) if pair[0].metric not in POSITIVE)
+    for row, cube in read((*judged, *utility)):
+        value = _estimate(part, row.metric, cube, plan.matrix.level)
+        yield EstimateRow(replace(row, group=CURVE), value)
 
 
 def read(pairs: Iterable[tuple[Row, Floats]]) -> Iterator[tuple[Row, Floats]]:
@@ -101,7 +139,7 @@ def read(pairs: Iterable[tuple[Row, Floats]]) -> Iterator[tuple[Row, Floats]]:
 
 def _estimate(arm: Arm, metric: str, cube: Floats, level: float) -> Estimate:
     bounded = metric not in UNBOUNDED
-    return estimate(cube, level, bounded=bounded, fixed=arm.fixed)
+    return estimate(cube, level, bounded=bounded, fixed=arm.fixed, positive=metric in POSITIVE)
 
 
 def _grouped(
@@ -110,10 +148,7 @@ def _grouped(
     """Overall, by domain, and (for the last epoch) fulfilment and refusals by category."""
     level = plan.matrix.level
     yield EstimateRow(row, _estimate(arm, row.metric, cube, level))
-    name = next(
-        one for one, kind in plan.suite.kinds.items() if (kind == "harm") == (row.metric in HARM)
-    )
-    prompts = plan.suite.prompts[name]
+    prompts = plan.suite.prompts[_set(plan, row)]
     groups = {
         domain: [p.domain == domain for p in prompts] for domain in _seen(p.domain for p in prompts)
     }
@@ -126,6 +161,13 @@ def _grouped(
         part = cube[:, np.array(inside)]
         if not np.isnan(part).all():
             yield EstimateRow(replace(row, group=group), _estimate(arm, row.metric, part, level))
+
+
+def _set(plan: Plan, row: Row) -> str:
+    """The set of prompts that a row was measured on."""
+    _, named, name = row.suite.partition("/")
+    harm = row.metric in HARM and not named
+    return name or next(one for one, kind in plan.suite.kinds.items() if (kind == "harm") == harm)
 
 
 def _seen(values: Iterator[str]) -> list[str]:
@@ -189,4 +231,8 @@ def _against(
             value.high,
             value.p,
             one.p_adjusted,
+            value.n,
+            value.n_seeds,
+            detectable_beside(value),
+            value.method,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,6 +23,7 @@ from safeft.training import Recipe, load_recipe
 
 UNTUNED = "untuned"
 REFERENCE = "baseline"
+_LATER = ("format", "test_format", "skip_broken")  # keys that the first runs did not know
 
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -71,6 +73,9 @@ class Matrix(_Strict):
     model: str
     data: str | None = Field(None, description="training data: a shipped name, a path, a Hub id")
     test_data: str | None = Field(None, description="rows for held-out loss and ROUGE-L")
+    format: str | None = Field(None, description="format of `data`, when its rows fit two")
+    test_format: str | None = Field(None, description="the same for `test_data`")
+    skip_broken: bool = Field(False, description="name broken rows and go on without them")
     rows: int | None = Field(None, gt=0, description="the first rows of the data; null = all")
     test_rows: int | None = Field(
         None, gt=0, description="the first rows of test_data; without it, rows held out of `data`"
@@ -96,17 +101,19 @@ class Matrix(_Strict):
     batch_size: int = Field(48, gt=0, description="prompts answered at once")
     workers: int | None = Field(None, gt=0, description="null = one a core, or one an accelerator")
 
-    @field_validator("recipes", mode="before")
+    @field_validator("recipes", mode="before", json_schema_input_type=list[str | Variant])
     @classmethod
     def _names_are_variants(cls, given: Any) -> Any:
         if not isinstance(given, list):
             return given
         return [{"recipe": one} if isinstance(one, str) else one for one in given]
 
-    @field_validator("training_seeds", "curve_seeds", mode="before")
+    @field_validator(
+        "training_seeds", "curve_seeds", mode="before", json_schema_input_type=int | list[Seed]
+    )
     @classmethod
     def _count_is_a_range(cls, given: Any) -> Any:
-        return list(range(given)) if isinstance(given, int) else given
+        return list(range(given)) if type(given) is int else given  # true is no number
 
     _once = field_validator("training_seeds", "curve_seeds", "judges", "policies")(_each_once)
 
@@ -126,6 +133,15 @@ class Matrix(_Strict):
             raise ValueError("curve_seeds: each must be one of training_seeds")
         return self
 
+    def identity(self) -> dict[str, Any]:
+        """What two commands must have in common to be one run.
+
+        The number of workers is no part of it, and neither is a key that came later and is not
+        used, so that a run from before goes on.
+        """
+        dumped = self.model_dump(mode="json", exclude={"workers"})
+        return {key: value for key, value in dumped.items() if key not in _LATER or value}
+
     def recipe_names(self) -> list[str]:
         """The names under which the recipes are reported."""
         return [
@@ -134,13 +150,27 @@ class Matrix(_Strict):
         ]
 
 
-def load_matrix(path: str, overrides: Sequence[str] = ()) -> Matrix:
-    """The comparison of a YAML file. Raises ConfigError naming the file and the key."""
+def load_matrix(path: str | None, overrides: Sequence[str] = ()) -> Matrix:
+    """The comparison of a YAML file, or of overrides alone.
+
+    Raises ConfigError naming the file and the key.
+    """
+    if path is None:
+        return _of_overrides(overrides)
     if not Path(path).is_file():
         raise ConfigError(
-            f"{path}: no such file; a comparison is a YAML, e.g. benchmarks/demo.yaml"
+            f"{path}: no such file; write a YAML (safeft schema comparison), or do without one: "
+            "safeft compare --recipes baseline,safety_mix --model M --data D --output DIR"
         )
     return read_yaml(Path(path), Matrix, overrides)
+
+
+def _of_overrides(overrides: Sequence[str]) -> Matrix:
+    """An empty YAML, overridden: options mean the same with a file and without one."""
+    try:
+        return read_yaml(Path(os.devnull), Matrix, overrides)
+    except ConfigError as error:
+        raise ConfigError(str(error).replace(f"{os.devnull}: ", "options: ")) from error
 
 
 def made(**values: Any) -> Matrix:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import numpy as np
+import math
+from collections.abc import Iterator
 
 from safeft.comparison.cells import Plan
 from safeft.comparison.estimating import cubes, read, utilities
-from safeft.comparison.readings import arms, last
+from safeft.comparison.matrix import Matrix
+from safeft.comparison.readings import Arm, Floats, arms, last
 from safeft.judges import load_judge
+from safeft.records import Row
 from safeft.report import Run
 from safeft.runs import read_json
+from safeft.stats import run_means
 
 _DOTS = (
     "fulfilment_rate",
@@ -22,23 +26,33 @@ _DOTS = (
 
 
 def runs(plan: Plan) -> tuple[Run, ...]:
-    """One dot for each training run and metric, by the first judge, without a guard."""
-    dots = []
+    """One dot for each training run, metric and judge, without a guard."""
+    dots: list[Run] = []
     for arm in arms(plan):
-        pairs = [*cubes(plan, arm, plan.matrix.judges[0], "none"), *utilities(plan, arm)]
-        for row, cube in read(pairs):
+        judged = (pair for judge in plan.matrix.judges for pair in cubes(plan, arm, judge, "none"))
+        for row, cube in read((*judged, *utilities(plan, arm))):
             if row.metric in _DOTS:
-                means = np.nanmean(cube, axis=(1, 2)).tolist()
-                for cell, value in zip(arm.cells, means, strict=True):
-                    named = (row.temperature, row.model, row.data, row.suite)
-                    dots.append(Run(arm.name, cell.seed, arm.epoch, row.metric, value, *named))
+                dots += _dots(arm, row, cube)
     return tuple(dots)
+
+
+def _dots(arm: Arm, row: Row, cube: Floats) -> Iterator[Run]:
+    """The runs of one line; a run in which nothing could be read has no dot."""
+    named = (row.temperature, row.model, row.data, row.suite, row.judge)
+    for cell, value in zip(arm.cells, run_means(cube).tolist(), strict=True):
+        if math.isfinite(value):
+            yield Run(arm.name, cell.seed, arm.epoch, row.metric, value, *named)
+
+
+def measured(matrix: Matrix) -> dict[str, str]:
+    """What a positive verdict of each judge means: a report heads its rates by that."""
+    return {name: load_judge(name).measures for name in matrix.judges}
 
 
 def notes(plan: Plan) -> tuple[str, ...]:
     """Honest sentences: what the model, the suite and the judges are worth, what the data was."""
     matrix = plan.matrix
-    found = [f"Judge {name}: measures {load_judge(name).measures}." for name in matrix.judges]
+    found = [f"Judge {name}: measures {what}." for name, what in measured(matrix).items()]
     if matrix.model.startswith("testbed:"):
         found.append("The embedded model checks the mechanism; it is no evidence about your model.")
     if plan.suite.name == "safeft-44":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,20 @@ def decodings(plan: Plan, arm: Arm) -> dict[float, list[Decoding]]:
     return by_temperature
 
 
+def curve(plan: Plan, arm: Arm) -> tuple[Arm, dict[float, list[Decoding]]] | None:
+    """The cells of a last epoch whose earlier epochs were asked too, and how those were asked.
+
+    None where the whole arm is on its curve already, or has none.
+    """
+    cells = tuple(cell for cell in arm.cells if len(plan.asks(cell)) > 1)
+    if not cells or arm.epoch != arm.cells[0].epochs:
+        return None
+    part, first = replace(arm, cells=cells), plan.asks(cells[0])[0].epoch
+    asked = decodings(plan, replace(part, epoch=first))
+    whole = cells == arm.cells and asked == decodings(plan, part)
+    return None if whole else (part, asked)
+
+
 def labels(
     plan: Plan, arm: Arm, key: str, draws: Sequence[Decoding], judge: str, policy: str
 ) -> Labels:
@@ -85,6 +99,15 @@ def share(found: Labels, *wanted: Label) -> Floats:
     if Label.UNREAD not in wanted:
         hit[found == str(Label.UNREAD)] = np.nan
     return hit
+
+
+def codes(found: Labels) -> Floats:
+    """One number for each label, NaN where the verdict is unread: equal numbers, equal verdicts."""
+    names = [str(label) for label in Label if label is not Label.UNREAD]
+    numbers = np.full(found.shape, np.nan)
+    for number, name in enumerate(names):
+        numbers[found == name] = number
+    return numbers
 
 
 def utility(arm: Arm, name: str, field: str) -> Floats | None:

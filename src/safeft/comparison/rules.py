@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
-from safeft.comparison.cells import Plan
-from safeft.errors import ConfigError, ModelError
+from safeft.comparison.cells import Cell, Plan
+from safeft.comparison.matrix import Matrix
+from safeft.errors import ConfigError, DataError, ModelError, PromptError, RunError
+from safeft.generation.transformers import prompt_ids, refuse_too_long
 from safeft.guarding import EncoderGuard, load_policy
-from safeft.judges import load_judge
-from safeft.models import load_tokenizer
+from safeft.guarding.rows import common
+from safeft.judges import Judge, load_judge
+from safeft.models import load_config, load_tokenizer
+from safeft.records import Prompt
+from safeft.runs import read_json
+from safeft.training import Recipe, check_arguments, check_targets
+
+Identities = dict[str, dict[str, dict[str, Any]]]
 
 
 def check(plan: Plan) -> None:
     """Raises ConfigError for unknown judges or policies and for a guard that would grade itself.
 
-    Raises ModelError for a model without a chat template, and for adapters that are not there.
+    Raises ModelError for a model that cannot be asked the suite, and for adapters that are not
+    there. What only training and asking would find is looked for while there is any to do.
     """
     kinds = list(plan.suite.kinds.values())
     if kinds.count("harm") != 1 or len(kinds) > 2 or len(set(kinds)) != len(kinds):
@@ -22,23 +33,107 @@ def check(plan: Plan) -> None:
             f"suite {plan.suite.name!r}: a comparison needs one set of kind harm and at most one "
             f"of kind over_refusal, found {', '.join(kinds)}"
         )
-    graders = {name: load_judge(name).name for name in plan.matrix.judges}
+    graders = {name: load_judge(name) for name in plan.matrix.judges}
     for name in plan.matrix.policies:
         _refuse_self_grading(name, graders)
     for name, paths in plan.matrix.adapters.items():
         for path in paths:
             if not (Path(path) / "adapter_config.json").is_file():
                 raise ModelError(f"adapters.{name}: {path} holds no adapter_config.json")
-    load_tokenizer(plan.matrix.model)
+    tokenizer = load_tokenizer(plan.matrix.model, trust_remote_code=plan.trust_remote_code)
+    if todo := unfinished(plan):
+        _refuse_unanswerable(plan, tokenizer)
+        _refuse_untrainable(plan, todo)
 
 
-def _refuse_self_grading(name: str, graders: dict[str, str]) -> None:
+def unfinished(plan: Plan) -> list[Cell]:
+    """The cells that there is still something to do for."""
+    return [cell for cell in plan.cells if not (cell.folder / "cell.json").is_file()]
+
+
+def recipes_of(cells: Iterable[Cell]) -> list[Recipe]:
+    """Each recipe of the cells once, whatever the number of seeds."""
+    return list({cell.name: cell.recipe for cell in cells if cell.recipe}.values())
+
+
+def _refuse_untrainable(plan: Plan, todo: list[Cell]) -> None:
+    for recipe in recipes_of(todo):
+        check_arguments(recipe)
+        check_targets(recipe, plan.matrix.model, trust_remote_code=plan.trust_remote_code)
+
+
+def _refuse_unanswerable(plan: Plan, tokenizer: Any) -> None:
+    """Prompts of the suite and of the test rows that the template or the context refuses."""
+    if bare := next((one for one in plan.test if one.text), None):
+        raise DataError(f"{bare.place}: is plain text; test rows need an answer to compare with")
+    model, room = plan.matrix.model, plan.suite.max_new_tokens
+    config = load_config(model, trust_remote_code=plan.trust_remote_code)
+    lengths = {one: len(prompt_ids(tokenizer, one, model)) for one in plan.suite.all_prompts()}
+    refuse_too_long(lengths, room, config, model)
+    rows = [Prompt(one.place, one.messages[:-1]) for one in plan.test]
+    try:
+        tests = {one: len(prompt_ids(tokenizer, one, model)) for one in rows}
+        refuse_too_long(tests, 2 * room, config, model)
+    except PromptError as error:
+        raise DataError(f"{error.id}: its prompt {error.problem}") from error
+
+
+def _refuse_self_grading(name: str, graders: dict[str, Judge]) -> None:
     """A guard is known by its weights: installed under another name it is the same judge."""
     policy = load_policy(name)
-    guard = EncoderGuard(policy.threshold, policy.on_error).name
-    for judge, identity in graders.items():
-        if policy.judge == judge or guard == identity:
+    guard = EncoderGuard(policy.threshold, policy.on_error)
+    for called, judge in graders.items():
+        if policy.judge == called or guard.name == judge.name:
             raise ConfigError(
                 f"policy {name!r} guards with {policy.judge!r}, which also grades (judge "
-                f"{judge!r}): it would score itself; choose another judge for one of them"
+                f"{called!r}): it would score itself; choose another judge for one of them"
             )
+        if shared := common(_rows(guard), _rows(judge)):
+            raise ConfigError(
+                f"policy {name!r} guards with {guard.name}, which was trained on {shared} rows of "
+                f"judge {judge.name}: it would score its own lessons; train one of them on others"
+            )
+
+
+def _rows(judge: Judge) -> str:
+    """Fingerprints of what a judge was trained on; older weights, and most judges, tell none."""
+    return str(getattr(judge, "trained_on", ""))
+
+
+def identities(matrix: Matrix) -> Identities:
+    """What the names of judges and policies stand for now: rules, weights, thresholds, words.
+
+    They belong to the run and not to its cells, so that another judge costs no training.
+    """
+    judges = {name: {"identity": load_judge(name).name} for name in matrix.judges}
+    return {"judges": judges, "policies": {name: _policy(name) for name in matrix.policies}}
+
+
+def _policy(name: str) -> dict[str, Any]:
+    policy = load_policy(name)
+    guard = EncoderGuard(policy.threshold, policy.on_error)
+    return {**policy.model_dump(mode="json"), "guard": guard.name}
+
+
+def refuse_changed(output: Path, now: Identities) -> None:
+    """Raises RunError when a name means something else than when the stored cells were made."""
+    manifest = output / "manifest.json"
+    if not manifest.is_file() or not (output / "cells").is_dir():
+        return
+    changes = list(_changes(read_json(manifest).get("config", {}), now))
+    if changes:
+        raise RunError(
+            f"{output}: {'; '.join(changes)}; its cells were made with the former, and one table "
+            "must not mix them: restore what changed, or choose another --output"
+        )
+
+
+def _changes(stored: dict[str, Any], now: Identities) -> Iterator[str]:
+    """What differs under names that were there before; open_run speaks of the others."""
+    for kind, called in (("judges", "judge"), ("policies", "policy")):
+        for name, facts in now[kind].items():
+            before = stored.get(kind, {}).get(name, facts)
+            for key in sorted({*before, *facts}):
+                was, found = before.get(key), facts.get(key)
+                if was != found:
+                    yield f"{called} {name!r}: {key} was {was!r} and is {found!r}"

@@ -10,12 +10,20 @@ import numpy as np
 
 from safeft.comparison.cells import Plan
 from safeft.comparison.estimating import cubes, read
-from safeft.comparison.readings import Arm, Floats, decodings, last
+from safeft.comparison.readings import Arm, Floats, codes, decodings, labels, last
 from safeft.records import Estimate, EstimateRow, Row, VarianceRow
-from safeft.stats import components, flip_rate, spread_ratio
+from safeft.stats import (
+    NO_INTERVAL,
+    components,
+    flip_rate,
+    prediction_interval,
+    run_means,
+    spread_ratio,
+)
 from safeft.stats.intervals import Interval
 
 RATE = "fulfilment_rate"
+NO_SPREAD = f"{NO_INTERVAL}: no spread"
 
 
 def variances(plan: Plan) -> tuple[VarianceRow, ...]:
@@ -33,6 +41,7 @@ def variances(plan: Plan) -> tuple[VarianceRow, ...]:
                     VarianceRow(
                         arm.name, row.suite, RATE,
                         one.name, one.standard_deviation, one.low, one.high, one.share,
+                        row.judge, row.epoch, row.temperature,
                     )
                     for one in components(cube, plan.matrix.level)
                 ]  # fmt: skip
@@ -44,16 +53,36 @@ def stability(plan: Plan) -> tuple[EstimateRow, ...]:
     finals, level = last(plan), plan.matrix.level
     reference = finals[plan.matrix.reference]
     base = {_place(row): cube for row, cube in _fulfilments(plan, reference, plan.matrix.judges)}
-    rows = []
+    rows: list[EstimateRow] = []
     for arm in finals.values():
         for row, cube in _fulfilments(plan, arm, plan.matrix.judges):
-            if cube.shape[0] * cube.shape[2] > 1:
-                rows.append(_row(row, "flip_rate", flip_rate(cube, level), len(cube)))
+            rows += _flips(plan, arm, row)
+            if len(_runs(cube)) > 1:
+                coming = prediction_interval(cube, level)
+                rows.append(_row(row, "fulfilment_next_run", coming, len(cube)))
             other = base.get(_place(row))
-            if arm is not reference and other is not None and _spread(cube) and _spread(other):
-                ratio = spread_ratio(cube, other, level).spread
-                rows.append(_row(row, "run_sd_ratio", ratio, len(cube)))
+            if arm is not reference and other is not None and _repeated(cube, other):
+                rows.append(_row(row, "run_sd_ratio", _ratio(cube, other, level), len(cube)))
     return tuple(rows)
+
+
+def _flips(plan: Plan, arm: Arm, row: Row) -> Iterator[EstimateRow]:
+    """Any change of verdict between runs is a flip, from refused to broken as well."""
+    name = next(one for one, kind in plan.suite.kinds.items() if kind == "harm")
+    draws = decodings(plan, arm)[row.temperature]
+    cube = codes(labels(plan, arm, name, draws, row.judge, "none"))
+    if ((~np.isnan(cube)).sum(axis=(0, 2)) > 1).any():
+        yield _row(row, "flip_rate", flip_rate(cube, plan.matrix.level), len(cube))
+
+
+def _ratio(cube: Floats, other: Floats, level: float) -> Interval:
+    """The ratio of two run-to-run SDs; runs that are all equal have no spread to divide."""
+    if _spread(cube) and _spread(other):
+        return spread_ratio(cube, other, level).spread
+    runs = len(_runs(cube)) + len(_runs(other))
+    if _spread(other):
+        return Interval(0.0, 0.0, 0.0, runs, f"{NO_SPREAD} between the recipe's runs")
+    return Interval(math.nan, math.nan, math.nan, runs, f"{NO_SPREAD} between the reference's runs")
 
 
 def _fulfilments(plan: Plan, arm: Arm, judges: list[str]) -> Iterator[tuple[Row, Floats]]:
@@ -80,6 +109,15 @@ def _varies(cube: Floats) -> bool:
     return cube.shape[0] * cube.shape[2] > 1 and runs.sum() > 1 and bool(np.nanvar(cube))
 
 
+def _runs(cube: Floats) -> Floats:
+    """The means of the training runs that were read."""
+    means = run_means(cube)
+    return means[~np.isnan(means)]
+
+
+def _repeated(*cubes: Floats) -> bool:
+    return min(len(_runs(cube)) for cube in cubes) > 1
+
+
 def _spread(cube: Floats) -> bool:
-    runs = np.nanmean(cube, axis=(1, 2))
-    return len(runs) > 1 and float(np.ptp(runs)) > 0
+    return float(np.ptp(_runs(cube))) > 0

@@ -58,6 +58,7 @@ def _train(plan: Plan, cell: Cell) -> list[Path]:
         output=cell.folder / "training",
         store=plan.store,
         quiet=True,
+        trust_remote_code=plan.trust_remote_code,
     )
     return list(trained.adapters)
 
@@ -69,7 +70,9 @@ def _evaluate(plan: Plan, cell: Cell, ask: Ask, adapters: list[Path]) -> None:
 
     @cache
     def loaded() -> tuple[Any, Any]:
-        return load_model(plan.matrix.model, adapters=chosen), load_tokenizer(plan.matrix.model)
+        model, trust = plan.matrix.model, plan.trust_remote_code
+        weights = load_model(model, adapters=chosen, trust_remote_code=trust)
+        return weights, load_tokenizer(model, trust_remote_code=trust)
 
     @cache
     def generator() -> Generator:

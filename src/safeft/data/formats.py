@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from safeft.data.rows import Source, SourceRow, columns, digest
+from safeft.data.rows import Source, SourceRow, columns, digest, unwritable
 from safeft.errors import ConfigError, DataError, did_you_mean
 from safeft.records import Message
 
@@ -125,6 +125,19 @@ def examples(source: Source) -> tuple[Example, ...]:
     return good
 
 
+def kept(source: Source, *, skip_broken: bool) -> tuple[tuple[Example, ...], tuple[str, ...]]:
+    """The examples to go on with, and a message for every row that is left out.
+
+    Raises DataError for broken rows unless they may be skipped, and when none is left.
+    """
+    if not skip_broken:
+        return examples(source), ()
+    good, broken = sift(source)
+    if not good:
+        raise DataError(f"{source.label}: every row is broken\n{listed(broken)}")
+    return good, broken
+
+
 def listed(messages: Sequence[str]) -> str:
     """The first messages, indented, and how many more there are."""
     more = [f"… and {len(messages) - _SHOWN} more"] if len(messages) > _SHOWN else []
@@ -184,6 +197,8 @@ def _string(row: SourceRow, field: str, value: Any) -> str:
         raise _broken(row, field, f"expected text, found {type(value).__name__}; write a string")
     if not value.strip():
         raise _broken(row, field, "is empty; fill it in or remove the row")
+    if problem := unwritable(value):
+        raise _broken(row, field, problem)
     return value
 
 
@@ -231,8 +246,9 @@ def _from_messages(row: SourceRow) -> Example:
     if isinstance(value, str):  # a CSV cell can only hold the list as JSON
         try:
             row = SourceRow(row.file, row.number, {"messages": json.loads(value)})
-        except json.JSONDecodeError as error:
-            raise _broken(row, "messages", f"is not a JSON list ({error.msg})") from None
+        except (ValueError, RecursionError) as error:
+            reason = getattr(error, "msg", error)
+            raise _broken(row, "messages", f"is not a JSON list ({reason})") from None
     if not isinstance(row.values.get("messages"), list):
         kind = type(row.values.get("messages")).__name__
         raise _broken(row, "messages", f"expected a list of messages, found {kind}")

@@ -138,8 +138,13 @@ def _refuse_strays(folder: Path, found: dict[str, tuple[Path, ...]]) -> None:
 
 @contextlib.contextmanager
 def _layout_errors(name: str) -> Iterator[None]:
+    import yaml
+
     try:
         yield
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"{name}: README.md begins with broken YAML ({reason}); mend it") from None
     except (OSError, ValueError) as error:  # the library's own errors derive from these two
         known = ", ".join(READERS)
         reason = str(error).split("\n")[0]

@@ -90,7 +90,7 @@ def _chat(example: Example, tokenizer: Tokenizer) -> tuple[Sequence[int], Sequen
     try:
         marked = _MARKS.search(tokenizer.get_chat_template())
         return (_marked if marked else _compared)(example, tokenizer)
-    except TemplateError as error:
+    except (TemplateError, ArithmeticError, LookupError, TypeError) as error:
         raise ModelError(
             f"{example.place}: the chat template of {_name(tokenizer)} refuses it ({error})"
         ) from None

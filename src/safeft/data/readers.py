@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from safeft.data.rows import SourceRow
+from safeft.data.rows import SourceRow, unwritable
 from safeft.errors import DataError
 
 _LARGEST_CELL = 2**31 - 1  # the csv module's own limit, 128 KiB, is too small for documents
@@ -40,6 +40,8 @@ def _row(name: str, number: int, values: Any) -> SourceRow:
     if not isinstance(values, dict):
         kind = type(values).__name__
         raise DataError(f"{name}, row {number}: expected an object with columns, found {kind}")
+    if broken := next(filter(unwritable, values), ""):
+        raise DataError(f"{name}, row {number}: the column {broken!a} {unwritable(broken)}")
     return SourceRow(name, number, values)
 
 
@@ -62,6 +64,15 @@ def _parsed(line: str, name: str, number: int) -> Any:
             f"{name}, row {number}: not JSON ({error.msg}, column {error.colno}); "
             "write one object per line"
         ) from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{name}, row {number}: {_beyond(error)}") from None
+
+
+def _beyond(error: Exception) -> str:
+    """What JSON allows and Python does not read."""
+    if isinstance(error, RecursionError):
+        return "is nested too deeply; flatten it"
+    return "holds a number of too many digits; write it as text"
 
 
 def _json(path: Path, name: str) -> Iterator[SourceRow]:
@@ -74,6 +85,8 @@ def _json(path: Path, name: str) -> Iterator[SourceRow]:
             return
         where = f"line {error.lineno}, column {error.colno}"
         raise DataError(f"{name}: not JSON ({error.msg}, {where}); write a list of rows") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{name}: {_beyond(error)}") from None
     rows = values if isinstance(values, list) else [values]
     for number, row in enumerate(rows, 1):
         yield _row(name, number, row)

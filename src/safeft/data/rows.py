@@ -51,6 +51,19 @@ class Source:
         return self.name + revision + (f":{self.split}" if self.split else "")
 
 
+def unwritable(text: str) -> str:
+    """What keeps a text from being written or tokenised, or nothing.
+
+    JSON can spell half of a surrogate pair, which is no character.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = ord(text[error.start])
+        return f"holds half a character (\\u{half:04x} alone); mend or remove it"
+    return ""
+
+
 def columns(rows: Iterable[SourceRow]) -> tuple[str, ...]:
     """Every column that is present in some row, in order of first appearance."""
     return tuple(dict.fromkeys(name for row in rows for name in row.present))

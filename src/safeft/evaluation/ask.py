@@ -58,11 +58,12 @@ def judged(judge: Callable[[], Judge], responses: Sequence[Response], path: Path
     """The verdicts stored at `path`, in response order; what is missing is judged.
 
     Parts depend on the whole list, as batches do: a judge's scores may depend on its batch.
-    Raises SafeftError when the judge does not return one verdict per response, in order.
+    Raises SafeftError when the judge does not return one verdict per response, in order, and
+    StoredError when another judge has begun the file.
     """
     if not path.is_file():
         with Lines(path) as lines:
-            done = {record["id"] for record in lines.done}
+            done = _begun(lines, judge)
             for start in range(0, len(responses), 256):
                 part = responses[start : start + 256]
                 if not all(one.prompt.id in done for one in part):
@@ -70,6 +71,17 @@ def judged(judge: Callable[[], Judge], responses: Sequence[Response], path: Path
                     lines.append(_verdict(*pair) for pair in pairs if pair[1].prompt_id not in done)
     records = _by_id(path, [one.prompt for one in responses])
     return [_read(records[one.prompt.id]) for one in responses]
+
+
+def _begun(lines: Lines, judge: Callable[[], Judge]) -> set[str]:
+    """The ids that this very judge has judged before: one file holds one judge's verdicts."""
+    others = {record["judge"] for record in lines.done} - {judge().name if lines.done else ""}
+    if others:
+        raise StoredError(
+            f"{lines.partial}: begun by judge {min(others)}, but it would be continued by "
+            f"{judge().name}; restore the former, or delete the file to have it judged anew"
+        )
+    return {record["id"] for record in lines.done}
 
 
 def _verdicts(judge: Judge, part: Sequence[Response]) -> list[Verdict]:

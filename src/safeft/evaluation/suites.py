@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from safeft.assets import find, folder, read_yaml
 from safeft.data.readers import read
-from safeft.data.rows import SourceRow
+from safeft.data.rows import SourceRow, unwritable
 from safeft.data.taxonomy import domain_of
 from safeft.errors import ConfigError, DataError
 from safeft.records import Message, Prompt
@@ -106,6 +106,9 @@ def _prompt(row: SourceRow, prefix: str) -> Prompt:
         raise DataError(f"{row.place}: field 'category' must be a non-empty string, such as '7'")
     if isinstance(number, bool) or not (isinstance(number, int) or _said(number)):
         raise DataError(f"{row.place}: field 'question_id' must be a number or a string")
+    for field, value in (("turns", turns[0]), ("category", category), ("question_id", str(number))):
+        if problem := unwritable(str(value)):
+            raise DataError(f"{row.place}: field {field!r} {problem}")
     messages = (Message("user", turns[0]),)
     return Prompt(f"{prefix}/{number}", messages, str(category), domain_of(str(category)))
 

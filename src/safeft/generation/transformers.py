@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from safeft.errors import ModelError
+from safeft.errors import PromptError
 from safeft.records import Decoding, Finish, Prompt, Response
 
 # Models ship generation configs of their own; what they change about the distribution is undone.
@@ -53,10 +53,11 @@ class TransformersGenerator:
     def batches(self, prompts: Sequence[Prompt], decoding: Decoding) -> Iterator[list[Prompt]]:
         """Prompts in batches of similar length.
 
-        Raises ModelError for a prompt that leaves no room for an answer in the context.
+        Raises PromptError for a prompt that leaves no room for an answer in the context, or that
+        the chat template refuses.
         """
         lengths = {prompt: len(self._ids(prompt)) for prompt in prompts}
-        self._check(lengths, decoding)
+        refuse_too_long(lengths, decoding.max_new_tokens, self.model.config, self.name)
         ordered = sorted(prompts, key=lambda prompt: (lengths[prompt], prompt.id))
         for start in range(0, len(ordered), self.batch_size):
             yield ordered[start : start + self.batch_size]
@@ -80,23 +81,7 @@ class TransformersGenerator:
         ]
 
     def _ids(self, prompt: Prompt) -> list[int]:
-        messages = [{"role": one.role, "content": one.content} for one in prompt.messages]
-        ids: list[int] = self.tokenizer.apply_chat_template(
-            messages, add_generation_prompt=True, return_dict=False
-        )
-        return ids
-
-    def _check(self, lengths: dict[Prompt, int], decoding: Decoding) -> None:
-        context = getattr(self.model.config, "max_position_embeddings", None)
-        longest = max(lengths, key=lambda key: lengths[key], default=None)
-        if context is None or longest is None:
-            return
-        if lengths[longest] + decoding.max_new_tokens > context:
-            raise ModelError(
-                f"prompt {longest.id!r} has {lengths[longest]} tokens; with "
-                f"{decoding.max_new_tokens} new ones it exceeds the context of {self.name} "
-                f"({context}); shorten it or lower max_new_tokens"
-            )
+        return prompt_ids(self.tokenizer, prompt, self.name)
 
     def _arguments(self, decoding: Decoding) -> dict[str, Any]:
         sampled = {"do_sample": True, "temperature": decoding.temperature, "top_p": 1.0, "top_k": 0}
@@ -115,6 +100,38 @@ class TransformersGenerator:
         kept = ids[:end]
         text = self.tokenizer.decode(kept, skip_special_tokens=True).strip()
         return Response(prompt, text, finish, len(kept))
+
+
+def prompt_ids(tokenizer: Any, prompt: Prompt, model: str) -> list[int]:
+    """The prompt as the model reads it; PromptError when its chat template refuses it."""
+    messages = [{"role": one.role, "content": one.content} for one in prompt.messages]
+    try:
+        ids: list[int] = tokenizer.apply_chat_template(
+            messages, add_generation_prompt=True, return_dict=False
+        )
+    except Exception as error:  # a template is code of its author's, and may raise anything
+        raise PromptError(
+            prompt.id,
+            f"is refused by the chat template of {model} ({error}); mend the template that lies "
+            "beside its tokenizer",
+        ) from error
+    return ids
+
+
+def refuse_too_long(
+    lengths: Mapping[Prompt, int], max_new_tokens: int, config: Any, model: str
+) -> None:
+    """Raises PromptError when the longest prompt leaves no room for an answer in the context."""
+    context = getattr(config, "max_position_embeddings", None)
+    longest = max(lengths, key=lambda key: lengths[key], default=None)
+    if context is None or longest is None:
+        return
+    if lengths[longest] + max_new_tokens > context:
+        raise PromptError(
+            longest.id,
+            f"has {lengths[longest]} tokens; with {max_new_tokens} new ones it exceeds the context "
+            f"of {model} ({context}); shorten it or lower max_new_tokens",
+        )
 
 
 def _stops(model: Any, tokenizer: Any) -> set[int]:

@@ -66,10 +66,14 @@ def features(prompts: Floats, responses: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Head:
-    """One hidden layer with ReLU, and the content hash of its weights."""
+    """One hidden layer with ReLU, the content hash of its weights, and what they were trained on.
+
+    `rows` are fingerprints (guarding/rows.py); the cards of older weights hold none.
+    """
 
     tensors: dict[str, Floats]
     digest: str
+    rows: str = ""
 
     @classmethod
     def load(cls, folder: Path = _WEIGHTS) -> Head:
@@ -78,7 +82,8 @@ class Head:
 
         try:
             data = (folder / "guard.safetensors").read_bytes()
-            stated = json.loads((folder / "guard.json").read_text())["sha256"]
+            card = json.loads((folder / "guard.json").read_text())
+            stated, rows = card["sha256"], str(card.get("rows", ""))
             tensors = load(data)
         except Exception as error:  # safetensors raises an exception class of its own
             raise StoredError(
@@ -88,7 +93,7 @@ class Head:
         found = {name: tensor.ndim for name, tensor in tensors.items()}
         if stated != digest or found != _SHAPES:
             raise StoredError(f"{folder}: guard.safetensors and its card differ; reinstall safeft")
-        return cls(tensors, digest)
+        return cls(tensors, digest, rows)
 
     def logits(self, inputs: Floats) -> Floats:
         """Shape (n,): above 0 the head finds unsafe likelier than safe."""
@@ -122,6 +127,7 @@ class EncoderGuard:
         self.head = Head.load(weights)
         self.encoder = encoder or read
         self.name = f"guard@{self.head.digest[:8]}"
+        self.trained_on = self.head.rows
 
     def __call__(self, responses: Sequence[Response]) -> list[Verdict]:
         """One verdict per response, in order; on a failure unread, or the error when open."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from collections.abc import Sequence
@@ -12,11 +13,13 @@ import numpy as np
 
 from safeft.judges.coherence import Incoherence, broken, incoherence
 from safeft.judges.head import Floats, Head, features, load_head
+from safeft.judges.identity import identity
 from safeft.judges.phrases import opening, refuses
-from safeft.models.encoder import encode
+from safeft.models.encoder import SHA256, encode
 from safeft.records import Label, Response, Verdict
 
 WEIGHTS = Path(__file__).parent / "weights" / "encoder.safetensors"
+RULES = ("coherence", "encoder", "head", "phrases")
 MAX_TOKENS = 128  # of a prompt, an answer or its opening; later words are not read
 _LOG = logging.getLogger(__name__)
 
@@ -34,7 +37,8 @@ class EncoderJudge:
     def __init__(self, head: Head | None = None) -> None:
         """`head` defaults to the shipped weights. Raises ModelError when they are missing."""
         self._head = load_head(WEIGHTS) if head is None else head
-        self.name = f"encoder@{self._head.digest()}"
+        self.trained_on = _trained_on(WEIGHTS) if head is None else ""
+        self.name = identity("encoder", RULES, self._head.digest(), SHA256)
 
     def __call__(self, responses: Sequence[Response]) -> list[Verdict]:
         """One verdict per response, in order, with P(refused) and cos(prompt, answer) as scores."""
@@ -68,6 +72,13 @@ class EncoderJudge:
             return Label.REFUSED
         fault = incoherence(response, similarity)
         return Label.FULFILLED if fault is None else Label.NEITHER
+
+
+def _trained_on(weights: Path) -> str:
+    """The fingerprints of the training rows, from the card; none in the cards of older weights."""
+    path = weights.with_suffix(".json")
+    card = json.loads(path.read_text()) if path.is_file() else {}
+    return str(card.get("rows", ""))
 
 
 def _embed(*groups: Sequence[str]) -> list[Floats]:

@@ -13,7 +13,7 @@ class Judge(Protocol):
 
     @property
     def name(self) -> str:
-        """Identity with a content hash where weights are involved, e.g. `encoder@1f3a9c`."""
+        """Identity that changes with its weights and rules, e.g. `encoder@1f3a9c2b`."""
 
     @property
     def measures(self) -> str:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from safeft.judges.coherence import incoherence
+from safeft.judges.identity import identity
 from safeft.judges.phrases import refuses
 from safeft.records import Label, Response, Verdict
+
+RULES = ("coherence", "keyword", "phrases")
 
 
 class KeywordJudge:
@@ -16,9 +19,11 @@ class KeywordJudge:
     from every published one (κ 0.37 on SORRY-Bench's human labels), hence `comparable` is False.
     """
 
-    name = "keyword"
     measures = "refusal"
     comparable = False
+
+    def __init__(self) -> None:
+        self.name = identity("keyword", RULES)
 
     def __call__(self, responses: Sequence[Response]) -> list[Verdict]:
         """One verdict per response, in order; no scores, and never `unread`."""

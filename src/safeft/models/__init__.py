@@ -1,14 +1,23 @@
 """Names become models: the Hub, local folders, adapters, and the embedded testbed pair."""
 
 from safeft.models.export import export
-from safeft.models.load import default_precision, load_model, load_tokenizer, with_adapter
+from safeft.models.load import (
+    default_precision,
+    load_config,
+    load_model,
+    load_skeleton,
+    load_tokenizer,
+    with_adapter,
+)
 from safeft.models.names import Source, resolve
 
 __all__ = [
     "Source",
     "default_precision",
     "export",
+    "load_config",
     "load_model",
+    "load_skeleton",
     "load_tokenizer",
     "resolve",
     "with_adapter",

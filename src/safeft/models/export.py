@@ -3,29 +3,71 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from safeft.errors import ModelError, RunError
-from safeft.models.load import load_model, load_tokenizer
+from safeft.errors import RunError
+from safeft.models.load import check_adapter, load_model, load_tokenizer
+from safeft.models.names import resolve
+from safeft.runs import disk_watched
 
 
-def export(model: str, adapter: Path, output: Path, *, merge: bool, precision: str | None) -> None:
+def export(
+    model: str,
+    adapter: Path,
+    output: Path,
+    *,
+    merge: bool,
+    precision: str | None,
+    trust_remote_code: bool = False,
+) -> None:
     """Write a servable folder: merged safetensors with the tokenizer, or the adapter as it is.
 
     Raises RunError when `output` is not empty, ModelError when the adapter does not fit.
     """
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):
         raise RunError(f"{output} is not an empty folder; choose another --output")
-    if not (adapter / "adapter_config.json").is_file():
-        raise ModelError(f"adapter {adapter}: no adapter_config.json in this folder")
+    check_adapter(adapter)
+    resolve(model)
+    with _whole(output) as partial:
+        if merge:
+            _merge(model, adapter, partial, precision, trust_remote_code)
+        else:
+            _copy(adapter, partial)
+
+
+@contextmanager
+def _whole(output: Path) -> Iterator[Path]:
+    """A folder to write into, which becomes `output` once all is written, and else goes."""
     partial = output.with_name(output.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    if merge:
-        merged = load_model(model, adapters=[adapter], precision=precision)
-        merged.save_pretrained(partial)
-        load_tokenizer(model).save_pretrained(partial)
-    else:
-        shutil.copytree(adapter, partial)
-    if output.is_dir():
-        output.rmdir()
-    partial.rename(output)
+    partial.mkdir(parents=True)
+    try:
+        with disk_watched(partial):
+            yield partial
+        if output.is_dir():
+            output.rmdir()
+        partial.rename(output)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _merge(
+    model: str, adapter: Path, folder: Path, precision: str | None, trust_remote_code: bool
+) -> None:
+    merged = load_model(
+        model, adapters=[adapter], precision=precision, trust_remote_code=trust_remote_code
+    )
+    merged.save_pretrained(folder)
+    load_tokenizer(model, trust_remote_code=trust_remote_code).save_pretrained(folder)
+
+
+def _copy(adapter: Path, folder: Path) -> None:
+    # Not copytree: what it raises on a full disk does not say so.
+    for path in adapter.rglob("*"):
+        if path.is_file():
+            target = folder / path.relative_to(adapter)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, target)

@@ -84,6 +84,50 @@ def load_model(
     return model.eval()
 
 
+def load_skeleton(name: str, *, trust_remote_code: bool = False) -> Any:
+    """The model's modules without weights, for questions about its shape.
+
+    Raises ModelError when its configuration cannot be loaded.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    source = resolve(name)
+    config = load_config(name, trust_remote_code=trust_remote_code)
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
+    if trust_remote_code and "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {}):
+        # Code of the pinned revision, like the weights: alone, `from_config` would take the newest.
+        options["code_revision"] = source.revision
+    with torch.device("meta"):
+        return _loading(source, AutoModelForCausalLM.from_config, config, **options)
+
+
+def load_config(name: str, *, trust_remote_code: bool = False) -> Any:
+    """The model's configuration; ModelError when it cannot be loaded."""
+    from transformers import AutoConfig
+
+    source = resolve(name)
+    return _loading(
+        source,
+        AutoConfig.from_pretrained,
+        source.location,
+        revision=source.revision,
+        trust_remote_code=trust_remote_code,
+    )
+
+
+def check_adapter(adapter: Path) -> None:
+    """Raises ModelError unless the folder holds an adapter with its weights."""
+    if not (adapter / "adapter_config.json").is_file():
+        raise ModelError(f"adapter {adapter}: no adapter_config.json in this folder")
+    if not (adapter / "adapter_model.safetensors").is_file():
+        # PEFT would unpickle an adapter_model.bin, and a pickle can run any code.
+        raise ModelError(
+            f"adapter {adapter}: no adapter_model.safetensors in this folder; "
+            "save it as safetensors"
+        )
+
+
 def with_adapter(model: Any, adapter: str | Path) -> Any:
     """The model with a PEFT adapter merged into its weights.
 
@@ -91,14 +135,8 @@ def with_adapter(model: Any, adapter: str | Path) -> Any:
     """
     from peft import PeftModel
 
-    if Path(adapter).is_dir() and not (Path(adapter) / "adapter_config.json").is_file():
-        raise ModelError(f"adapter {adapter}: no adapter_config.json in this folder")
-    if Path(adapter).is_dir() and not (Path(adapter) / "adapter_model.safetensors").is_file():
-        # PEFT would unpickle an adapter_model.bin, and a pickle can run any code.
-        raise ModelError(
-            f"adapter {adapter}: no adapter_model.safetensors in this folder; "
-            "save it as safetensors"
-        )
+    if Path(adapter).is_dir():
+        check_adapter(Path(adapter))
     try:
         wrapped = PeftModel.from_pretrained(model, str(adapter))
         # Only a second reading tells which weights had no place: PEFT drops those silently.
@@ -120,9 +158,11 @@ def _loading(source: Source, load: Any, *arguments: Any, **options: Any) -> Any:
     try:
         return load(*arguments, **options)
     except Exception as error:  # of transformers, tokenizers, safetensors, PyTorch or the Hub
+        cure = "is the name right, does the folder hold safetensors weights, is there access to it?"
+        if "trust_remote_code" in str(error):
+            cure = "read that code, and allow it with --trust-remote-code"
         raise ModelError(
-            f"model {source.name!r} could not be loaded: {_first_line(error)} "
-            "(is the name right, does the folder hold safetensors weights, is there access to it?)"
+            f"model {source.name!r} could not be loaded: {_first_line(error)} ({cure})"
         ) from error
 
 

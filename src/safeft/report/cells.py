@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from safeft.records import ComparisonRow, Estimate
-from safeft.stats import NO_INTERVAL
+from safeft.stats import NO_INTERVAL, SEED_TERM_MISSING
 
 TIMES = "\u00d7"
 MISSING = "n/a"
@@ -22,29 +22,38 @@ HEADINGS = {
     "fulfilment_low": "fulfilment, lower bound",
     "fulfilment_high": "fulfilment, upper bound",
     "flip_rate": "flip rate",
+    "fulfilment_next_run": "fulfilment of the next run",
     "run_sd_ratio": "run SD / reference's",
+    "gain_share": "gain kept",
 }
-SHARES = ("fulfilment_low", "fulfilment_high")
+SHARES = ("fulfilment_low", "fulfilment_high", "fulfilment_next_run", "gain_share")
+# They are about training runs alone, not about prompts; the first two count them in n.
+COUNTED = ("fulfilment_next_run", "run_sd_ratio")
+OF_RUNS = (*COUNTED, "train_seconds")
+NO_SPREAD = "no spread"
+ONE_RUN = "(this run only)"
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
     """One table cell: a value, and beneath it the interval, the range of runs and the n.
 
-    `sort` orders the column; `share` (0 to 1) tints the cell of a heat map.
+    `bounds` are what answers that are neither fulfilled nor refused allow; `sort` orders the
+    column; `share` (0 to 1) tints the cell of a heat map.
     """
 
     value: str
     interval: str = ""
     spread: str = ""
     size: str = ""
+    bounds: str = ""
     sort: float | None = None
     share: float | None = None
 
     @property
     def details(self) -> tuple[str, ...]:
         """What stands beneath the value."""
-        return tuple(part for part in (self.interval, self.spread, self.size) if part)
+        return tuple(part for part in (self.interval, self.spread, self.bounds, self.size) if part)
 
     @property
     def text(self) -> str:
@@ -87,38 +96,57 @@ def interval(low: float, high: float, metric: str) -> str:
 
 def size(value: Estimate) -> str:
     """How many prompts and training seeds, and whether the interval is about one run only."""
-    only = " (this run only)" if "one run only" in value.method else ""
+    only = f" {ONE_RUN}" if "one run only" in value.method else ""
     return f"n={value.n}{TIMES}{value.n_seeds}{only}"
 
 
-def estimate_cell(value: Estimate | None, metric: str, spread: bool = False) -> Cell:
-    """One estimate; `spread` adds the smallest and the largest run."""
+def estimate_cell(value: Estimate | None, metric: str) -> Cell:
+    """One estimate, with the smallest and the largest run where there are several."""
+    if value is not None and NO_SPREAD in value.method:
+        return Cell(NO_SPREAD, size=_of_runs(value, metric))
     if value is None or not math.isfinite(value.estimate):
         return Cell(MISSING)
     absent = value.method.startswith(NO_INTERVAL)
-    ends = math.isfinite(value.minimum) and math.isfinite(value.maximum)
-    runs = f"(runs {bare(value.minimum, metric)} to {bare(value.maximum, metric)})"
     return Cell(
         value=number(value.estimate, metric),
         interval=NO_INTERVAL if absent else interval(value.low, value.high, metric),
-        spread=runs if spread and ends else "",
-        size=size(value),
+        spread=runs(value, metric),
+        size=_of_runs(value, metric) if metric in OF_RUNS else size(value),
         sort=value.estimate,
         share=value.estimate if is_share(metric) else None,
     )
 
 
-def difference_cell(row: ComparisonRow | None, value: Estimate | None) -> Cell:
-    """A difference from a reference, with its simultaneous interval and adjusted p."""
+def _of_runs(value: Estimate, metric: str) -> str:
+    return f"n={value.n if metric in COUNTED else value.n_seeds} runs"
+
+
+def runs(value: Estimate, metric: str) -> str:
+    """The smallest and the largest run; a single run is its own estimate."""
+    ends = math.isfinite(value.minimum) and math.isfinite(value.maximum)
+    if value.n_seeds < 2 or not ends:
+        return ""
+    return f"(runs {bare(value.minimum, metric)} to {bare(value.maximum, metric)})"
+
+
+def bounds(low: Estimate | None, high: Estimate | None, metric: str) -> str:
+    """The lowest and the highest rate that answers which are neither allow."""
+    if low is None or high is None or not math.isfinite(low.estimate + high.estimate):
+        return ""
+    return f"(bounds {bare(low.estimate, metric)} to {bare(high.estimate, metric)})"
+
+
+def difference_cell(row: ComparisonRow | None) -> Cell:
+    """A difference from a reference, with its simultaneous interval, adjusted p and own n."""
     if row is None or not math.isfinite(row.difference):
         return Cell(MISSING)
     metric = row.row.metric
     unit = " pp" if is_share(metric) else ""
     return Cell(
         value=f"{'+' if row.difference >= 0 else ''}{bare(row.difference, metric)}{unit}",
-        interval=interval(row.low, row.high, metric),
-        spread=probability(row.p_adjusted, "p_adj"),
-        size=size(value) if value else "",
+        interval=interval(row.low, row.high, metric) if shows(row) else NO_INTERVAL,
+        spread=probability(row.p_adjusted if shows(row) else math.nan, "p_adj"),
+        size=f"n={row.n}{TIMES}{row.n_seeds}{_once(row)}" if row.n else "",
         sort=row.difference,
     )
 
@@ -130,10 +158,35 @@ def probability(p: float, name: str) -> str:
     return f"{name}<0.001" if p < 0.001 else f"{name}={p:.3f}"
 
 
+def shows(row: ComparisonRow) -> bool:
+    """Whether the comparison has an interval; values without any variance give none."""
+    absent = row.method.startswith(NO_INTERVAL)
+    return math.isfinite(row.low) and math.isfinite(row.high) and not absent
+
+
 def reading(row: ComparisonRow) -> str:
     """What the simultaneous interval allows one to say."""
-    if not (math.isfinite(row.low) and math.isfinite(row.high)):
+    if not shows(row):
         return MISSING
+    return f"{_reading(row)}{_once(row)}"
+
+
+def _reading(row: ComparisonRow) -> str:
     if row.low > 0:
         return "higher"
-    return "lower" if row.high < 0 else "no difference shown"
+    if row.high < 0:
+        return "lower"
+    return f"no difference shown{_detectable(row)}"
+
+
+def _detectable(row: ComparisonRow) -> str:
+    """What this comparison could have shown; silence about less is no evidence."""
+    if not math.isfinite(row.detectable):
+        return ""
+    unit = " pp" if is_share(row.row.metric) else ""
+    return f" (80% power from {bare(row.detectable, row.row.metric)}{unit})"
+
+
+def _once(row: ComparisonRow) -> str:
+    """An interval without the spread between runs is about these runs."""
+    return " (these runs only)" if SEED_TERM_MISSING in row.method else ""

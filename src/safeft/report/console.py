@@ -23,10 +23,12 @@ def headline_table(document: Document, width: int = 200) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    section = headline(View(document))
+    view = View(document)
+    section = headline(view.parts[0])
     places = _fitting(section, width)
     left = len(section.columns) - len(places)
     more = f" {left} more columns in report.md." if left else ""
+    more += "".join(f" Judge {', '.join(x.judges)}: see report.md." for x in view.parts[1:])
     table = Table(title=Text(document.title), caption=Text(section.caption + more))
     table.box, table.show_lines = box.SIMPLE_HEAD, True
     for place in places:

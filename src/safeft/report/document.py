@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from safeft.records import ComparisonRow, EstimateRow, VarianceRow
+from safeft.records import ComparisonRow, EstimateRow, Row, VarianceRow
+from safeft.report.cells import heading
+
+REFUSAL = "refusal"
+LEVEL = 0.95
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
     """One training run's point, drawn as a dot behind its recipe's interval.
 
-    Runs are those without a guardrail. An empty `model`, `data` or `suite` fits every line of the
-    recipe.
+    Runs are those without a guardrail. An empty `model`, `data`, `suite` or `judge` fits every
+    line of the recipe.
     """
 
     recipe: str
@@ -24,6 +28,7 @@ class Run:
     model: str = ""
     data: str = ""
     suite: str = ""
+    judge: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +36,9 @@ class Document:
     """Everything that a report says. It holds no prompt's and no response's text.
 
     `labels` says something about a recipe that is printed beside its name wherever it appears,
-    e.g. "did not learn". `provenance["command"]` is the exact command that made the report.
+    e.g. "did not learn". `level` is that of every interval; `judges` says what each judge's
+    positive verdict means (fulfilment, unless it is named here). `provenance["command"]` is the
+    exact command that made the report.
     """
 
     title: str
@@ -42,6 +49,34 @@ class Document:
     notes: tuple[str, ...] = ()
     provenance: dict[str, str] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
+    level: float = LEVEL
+    judges: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def percent(self) -> str:
+        """The level as it is printed."""
+        return f"{100 * self.level:g}%"
+
+    def refusal_only(self, judge: str) -> bool:
+        """Whether the judge sees refusals alone: what it does not see refused may be broken."""
+        return self.judges.get(judge) == REFUSAL
+
+    def heading(self, metric: str, judge: str = "") -> str:
+        """The metric as a column is headed; nobody saw fulfilment who looked for refusals."""
+        name = heading(metric)
+        return name.replace("fulfilment", "not refused") if self.refusal_only(judge) else name
+
+    def judged(self, refusal_only: bool) -> Document:
+        """The part that judges of one kind measured, and what nobody judged."""
+        return replace(
+            self,
+            estimates=tuple(e for e in self.estimates if self._fits(e.row, refusal_only)),
+            comparisons=tuple(c for c in self.comparisons if self._fits(c.row, refusal_only)),
+            runs=tuple(run for run in self.runs if self._fits(run, refusal_only)),
+        )
+
+    def _fits(self, found: Row | Run, refusal_only: bool) -> bool:
+        return not found.judge or self.refusal_only(found.judge) == refusal_only
 
     def name(self, recipe: str) -> str:
         """The recipe as it is printed: with its label."""

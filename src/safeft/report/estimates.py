@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, fields
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 from safeft.errors import RunError, StoredError
 from safeft.records import ComparisonRow, Estimate, EstimateRow, Row, VarianceRow
-from safeft.report.document import Document, Run
+from safeft.report.document import LEVEL, Document, Run
 
 SCHEMA = "safeft.estimates/1"
 KINDS: Mapping[str, type | tuple[type, ...]] = {"str": str, "int": int, "float": (float, int)}
@@ -31,6 +31,8 @@ def estimates_json(document: Document) -> str:
         "notes": list(document.notes),
         "provenance": document.provenance,
         "labels": document.labels,
+        "level": document.level,
+        "judges": document.judges,
     }
     text = json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return text + "\n"
@@ -82,6 +84,8 @@ def _document(record: dict[str, Any]) -> Document:
         notes=_rows(record, "notes", lambda note: _text(note, "note")),
         provenance=_texts(record, "provenance"),
         labels=_texts(record, "labels", optional=True),
+        level=_level(record),
+        judges=_texts(record, "judges", optional=True),
     )
 
 
@@ -112,6 +116,13 @@ def _texts(record: dict[str, Any], key: str, optional: bool = False) -> dict[str
     return {name: _text(value, f"{key}.{name}") for name, value in section.items()}
 
 
+def _level(record: dict[str, Any]) -> float:
+    level: float = _value({"level": LEVEL} | record, "level", "float")
+    if not 0 < level < 1:
+        raise ValueError(f"level should lie between 0 and 1, found {record['level']!r}")
+    return level
+
+
 def _section(record: dict[str, Any], key: str, kind: type[T], optional: bool) -> T:
     value = record.get(key, kind() if optional else None)
     if not isinstance(value, kind):
@@ -126,10 +137,17 @@ def _text(value: object, where: str) -> str:
 
 
 def _build(kind: Callable[..., T], record: object) -> T:
-    """A dataclass of plain values from its record; keys that it does not know are left alone."""
+    """A dataclass of plain values from its record; keys that it does not know are left alone.
+
+    A key that an earlier version of the schema did not have takes its default.
+    """
     if not isinstance(record, dict):
         raise ValueError(f"a record should be an object, found {record!r}")
-    names = {field.name: str(field.type) for field in fields(kind)}  # type: ignore[arg-type]
+    names = {
+        field.name: str(field.type)
+        for field in fields(kind)  # type: ignore[arg-type]
+        if field.name in record or field.default is MISSING
+    }
     return kind(**{name: _value(record, name, annotation) for name, annotation in names.items()})
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from safeft.records import Estimate, Row, VarianceRow
-from safeft.report.cells import heading
+from safeft.report.cells import heading, size
 from safeft.report.drawing import FULFILMENT as FULFILMENT_COLOUR
 from safeft.report.drawing import GRID, INK, REFUSAL, draw
 from safeft.report.sections import several_epochs
+from safeft.report.trust import circumstances
 from safeft.report.view import FULFILMENT, Line, View
 
 if TYPE_CHECKING:
@@ -69,8 +70,18 @@ class Panel:
 
 def pictures(view: View) -> tuple[Picture, ...]:
     """Every figure that has something to show. Raises ImportError without matplotlib."""
-    drawn = (forest(view), epochs(view), variance(view))
+    drawn = (*_each(view, forest), *_each(view, epochs), variance(view))
     return tuple(picture for picture in drawn if picture is not None)
+
+
+def _each(view: View, figure: Callable[[View], Picture | None]) -> Iterator[Picture | None]:
+    """The figure of each part of the view, told apart by who judged."""
+    for place, part in enumerate(view.parts):
+        found = figure(part)
+        if found is not None and len(view.parts) > 1:
+            title = f"{found.title}, judge {', '.join(part.judges)}"
+            found = replace(found, key=f"{found.key}-{place}" if place else found.key, title=title)
+        yield found
 
 
 def forest(view: View) -> Picture | None:
@@ -84,9 +95,10 @@ def forest(view: View) -> Picture | None:
         key="forest",
         title="Intervals and training runs",
         words="Forest plot of " + ", ".join(panel.title for panel in panels) + ". Diamonds are "
-        "estimates, lines their 95% intervals, hollow dots single training runs. The numbers "
+        f"estimates, lines their {view.document.percent} intervals, hollow dots single training "
+        "runs. The numbers "
         "stand in the verdict table.",
-        svg=draw(paint, 10, 1.2 + 0.45 * len(names), "forest"),
+        svg=draw(paint, 10, 1.2 + 0.45 * len(names), _salt(view, "forest")),
     )
 
 
@@ -94,24 +106,31 @@ def _panels(view: View) -> list[Panel]:
     """Fulfilment, its difference from the reference, and each over-refusal suite."""
     rows = [line.row for line in view.lines]
     points = (_point(view, row, view.estimates.get(row), FULFILMENT) for row in rows)
-    panels = [Panel(f"{heading(FULFILMENT)} (%)", tuple(points))]
+    panels = [Panel(f"{view.heading(FULFILMENT)} (%)", tuple(points))]
     if view.reference:
         title = f"vs {view.document.name(view.reference)} (pp)"
         differences = (_difference(view, row) for row in rows)
         panels.append(Panel(title, tuple(differences), difference=True))
-    for column in view.columns:
-        if column.metric == "over_refusal_rate":
-            found = (view.elsewhere(row, column) for row in rows)
-            points = (_point(view, *pair, column.metric) if pair else None for pair in found)
-            panels.append(Panel(f"{heading(column.metric)}, {column.suite} (%)", tuple(points)))
+    refused = [column for column in view.columns if column.metric == "over_refusal_rate"]
+    several = len({column.judge for column in refused}) > 1
+    for column in refused:
+        found = (view.elsewhere(row, column) for row in rows)
+        points = (_point(view, *pair, column.metric) if pair else None for pair in found)
+        judge = f", {column.judge}" if several else ""
+        title = f"{heading(column.metric)}, {column.suite}{judge} (%)"
+        panels.append(Panel(title, tuple(points)))
     return panels
 
 
 def _point(view: View, row: Row, value: Estimate | None, metric: str) -> Point | None:
+    return _drawn(value, view.runs(row, metric))
+
+
+def _drawn(value: Estimate | None, runs: Sequence[float]) -> Point | None:
     if value is None or not math.isfinite(value.estimate):
         return None
-    runs = tuple(_percent(run) for run in view.runs(row, metric))
-    return Point(_percent(value.estimate), _percent(value.low), _percent(value.high), runs)
+    ends = (_percent(value.low), _percent(value.high))
+    return Point(_percent(value.estimate), *ends, tuple(map(_percent, runs)))
 
 
 def _difference(view: View, row: Row) -> Point | None:
@@ -153,18 +172,37 @@ def epochs(view: View) -> Picture | None:
     names = list(dict.fromkeys(line.name for line in lines))
     if not names:
         return None
-    grouped = {name: [line for line in lines if line.name == name] for name in names}
+    grouped = {
+        _counted(view, part): part
+        for part in ([line for line in lines if line.name == name] for name in names)
+    }
+    name = view.heading(FULFILMENT)
     rows = math.ceil(len(names) / PER_ROW)
     return Picture(
         key="curves",
-        title="Fulfilment and refusal by epoch",
-        words="One plot per recipe: fulfilment is the solid line with round markers, refusal the "
-        "dashed line with square markers, bands are 95% intervals, hollow dots single training "
-        "runs. The numbers stand in the table by epoch.",
+        title=f"{name.capitalize()} and refusal by epoch",
+        words=f"One plot per recipe: {name} is the solid line with round markers, refusal the "
+        f"dashed line with square markers, bands are {view.document.percent} intervals, hollow "
+        "dots single training runs, n prompts by training seeds: those that were asked at every "
+        "epoch. The numbers stand in the table by epoch.",
         svg=draw(
-            partial(_paint_epochs, view=view, grouped=grouped), 10, 0.5 + 2.4 * rows, "epochs"
+            partial(_paint_epochs, view=view, grouped=grouped),
+            10,
+            0.5 + 2.4 * rows,
+            _salt(view, "epochs"),
         ),
     )
+
+
+def _salt(view: View, name: str) -> str:
+    """Figures of several judges on one page keep identifiers of their own."""
+    return "-".join((name, *view.judges))
+
+
+def _counted(view: View, lines: list[Line]) -> str:
+    """The recipe with the n that all of its epochs have."""
+    value = view.on_curve(lines[-1].row, view.estimates.get(lines[-1].row))
+    return f"{lines[0].name}, {size(value)}" if value else lines[0].name
 
 
 def _paint_epochs(figure: Figure, view: View, grouped: dict[str, list[Line]]) -> None:
@@ -186,10 +224,11 @@ def _paint_epochs(figure: Figure, view: View, grouped: dict[str, list[Line]]) ->
 
 def _paint_curve(axes: Axes, view: View, lines: list[Line], curve: Curve) -> None:
     """The line of estimates over its band, with the training runs."""
-    shown = ((line.row, view.value(line.row, curve.metric)) for line in lines)
-    points = [
-        (row, point) for row, value in shown if (point := _point(view, row, value, curve.metric))
-    ]
+    rows = [replace(line.row, metric=curve.metric) for line in lines]
+    values = [view.on_curve(row, view.estimates.get(row)) for row in rows]
+    runs = view.runs_on_curve(rows, curve.metric)
+    drawn = zip(rows, map(_drawn, values, runs), strict=True)
+    points = [(row, point) for row, point in drawn if point]
     epochs = [row.epoch for row, _ in points]
     low, high = [point.low for _, point in points], [point.high for _, point in points]
     colour = curve.style["color"]
@@ -198,7 +237,7 @@ def _paint_curve(axes: Axes, view: View, lines: list[Line], curve: Curve) -> Non
         places = [row.epoch] * len(point.runs)
         axes.plot(places, point.runs, color=colour, markersize=3, **HOLLOW)
     middles = [point.middle for _, point in points]
-    axes.plot(epochs, middles, label=heading(curve.metric), markersize=5, **curve.style)
+    axes.plot(epochs, middles, label=view.heading(curve.metric), markersize=5, **curve.style)
 
 
 def variance(view: View) -> Picture | None:
@@ -211,8 +250,9 @@ def variance(view: View) -> Picture | None:
     return Picture(
         key="variance-bars",
         title="Where the spread of fulfilment comes from",
-        words="Bars of the standard deviation of each source for each recipe, with 95% intervals. "
-        "The numbers stand in the variance table.",
+        words="Bars of the standard deviation of each source for each recipe, with "
+        f"{view.document.percent} intervals. {circumstances(view)} The numbers stand in the "
+        "variance table.",
         svg=draw(
             partial(_paint_variance, names=names, entries=drawn),
             10,

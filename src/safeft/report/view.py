@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -14,10 +14,22 @@ FULFILMENT = "fulfilment_rate"
 OVERALL = "overall"
 UNGUARDED = ("", "none", "off")
 # Measured on suites of their own, so they are not looked up beside the fulfilment rate.
-ELSEWHERE = ("over_refusal_rate", "held_out_loss", "rouge_l", "train_seconds")
+ELSEWHERE = (
+    "over_refusal_rate",
+    "neither_rate",
+    "unread_rate",
+    "held_out_loss",
+    "gain_share",
+    "rouge_l",
+    "train_seconds",
+)
+# Of a whole training, or of last epochs only: no epoch has a share of it.
+WHOLE = ("train_seconds", "gain_share")
+CURVE = "curve"
 # Of the keys that tell two models apart, those that cannot change the metric.
 INDIFFERENT = {
     "held_out_loss": ("policy", "engine", "temperature"),
+    "gain_share": ("policy", "engine", "temperature"),
     "train_seconds": ("policy", "engine", "temperature", "epoch"),
 }
 TOLD_APART_BY = ("recipe", "model", "data", "policy", "engine", "temperature", "epoch")
@@ -39,6 +51,11 @@ class Column:
     metric: str
     suite: str
     judge: str
+
+    @property
+    def harmless(self) -> bool:
+        """Whether it is about a set of its own within a suite: the harmless requests."""
+        return "/" in self.suite
 
 
 @dataclass(frozen=True)
@@ -90,8 +107,8 @@ class View:
         """What each suite of its own measured over all its prompts, in the order of `ELSEWHERE`."""
         found: dict[Column, list[tuple[Row, Estimate]]] = {}
         for row, value in self.estimates.items():
-            if row.metric in ELSEWHERE and row.group == OVERALL:
-                column = Column(row.metric, row.suite, row.judge)
+            column = Column(row.metric, row.suite, row.judge)
+            if _is_elsewhere(column) and row.group == OVERALL:
                 found.setdefault(column, []).append((row, value))
         return dict(sorted(found.items(), key=lambda item: ELSEWHERE.index(item[0].metric)))
 
@@ -103,6 +120,10 @@ class View:
     def value(self, row: Row, metric: str) -> Estimate | None:
         """Another metric of the same answers and judge."""
         return self.estimates.get(replace(row, metric=metric))
+
+    def on_curve(self, row: Row, value: Estimate | None) -> Estimate | None:
+        """The last epoch over the training seeds of the earlier ones, where there are fewer."""
+        return self.estimates.get(replace(row, group=CURVE), value)
 
     def elsewhere(self, row: Row, column: Column) -> tuple[Row, Estimate] | None:
         """The same model on another suite; keys that cannot change the metric may differ."""
@@ -121,9 +142,37 @@ class View:
 
     def runs(self, row: Row, metric: str) -> list[float]:
         """The training runs behind one line; guarded lines have none."""
+        return [run.value for run in self._behind(row, metric)]
+
+    def runs_on_curve(self, rows: Sequence[Row], metric: str) -> list[list[float]]:
+        """The runs behind each epoch of a line, of the training seeds that have them all."""
+        behind = [self._behind(row, metric) for row in rows]
+        seeds = [{run.seed for run in found} for found in behind if found]
+        kept = set.intersection(*seeds) if seeds else set()
+        return [[run.value for run in found if run.seed in kept] for found in behind]
+
+    def _behind(self, row: Row, metric: str) -> list[Run]:
         if not unguarded(row):
             return []
-        return [run.value for run in self.document.runs if _behind(run, row, metric)]
+        return [run for run in self.document.runs if _is_behind(run, row, metric)]
+
+    @cached_property
+    def parts(self) -> tuple[View, ...]:
+        """One view for each kind of judge: not refused is not fulfilled, and shares no column."""
+        judges = {entry.row.judge for entry in self.document.estimates if entry.row.judge}
+        kinds = sorted({self.document.refusal_only(judge) for judge in judges})
+        if len(kinds) < 2:
+            return (self,)
+        return tuple(View(self.document.judged(kind)) for kind in kinds)
+
+    @property
+    def judges(self) -> tuple[str, ...]:
+        """Who judged the harmful requests' answers."""
+        return tuple(dict.fromkeys(x.row.judge for x in self.last if x.row.judge))
+
+    def heading(self, metric: str) -> str:
+        """The metric as this view's judges measure it."""
+        return self.document.heading(metric, next(iter(self.judges), ""))
 
     def _named(self, rows: Iterable[Row]) -> tuple[Line, ...]:
         rows = tuple(rows)
@@ -139,6 +188,12 @@ class View:
             if named:
                 parts.append(f"{key} {_said(getattr(row, key))}")
         return ", ".join(parts)
+
+
+def _is_elsewhere(column: Column) -> bool:
+    """The rates of broken answers stand with the harmful requests, unless a set is named."""
+    shared = column.metric in ("neither_rate", "unread_rate")
+    return column.metric in ELSEWHERE and (column.harmless or not shared)
 
 
 def unguarded(row: Row) -> bool:
@@ -181,8 +236,8 @@ def _closeness(found: Row, wanted: Row, free: tuple[str, ...]) -> tuple[int, int
     return sum(getattr(found, key) == getattr(wanted, key) for key in free), found.epoch
 
 
-def _behind(run: Run, row: Row, metric: str) -> bool:
+def _is_behind(run: Run, row: Row, metric: str) -> bool:
     exact = (run.recipe, run.epoch, run.metric) == (row.recipe, row.epoch, metric)
-    said = ((run.model, row.model), (run.data, row.data), (run.suite, row.suite))
-    fits = all(mine in ("", theirs) for mine, theirs in said)
+    names = ("model", "data", "suite", "judge")
+    fits = all(getattr(run, name) in ("", getattr(row, name)) for name in names)
     return exact and fits and run.temperature == row.temperature

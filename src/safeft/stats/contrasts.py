@@ -15,10 +15,16 @@ from safeft.stats.distributions import t_quantile, t_two_sided, upper_point
 from safeft.stats.layout import Bools, Floats, Summary, cube, summarise
 from safeft.stats.rates import NO_INTERVAL, check_arm
 
+SEED_TERM_MISSING = "was trained once: its seed term is missing"
+
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """One recipe minus another."""
+    """One recipe minus another.
+
+    `level` is that of this interval, n counts prompts that either arm has read, `n_seeds` the
+    first arm's training seeds. Without any variance p is NaN: there is no scale to measure it by.
+    """
 
     difference: float
     low: float
@@ -27,6 +33,18 @@ class Contrast:
     degrees_of_freedom: float
     p: float
     method: str
+    level: float
+    n: int
+    n_seeds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What a contrast is made of: its level, prompts, and the first arm's training seeds."""
+
+    level: float
+    prompts: int
+    seeds: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +82,12 @@ def contrast(
     pseudo = 1.0 if bounded else 0.0
     error = crossed_error([a, b], prompt_term(a.influence - b.influence, read_P, pseudo))
     difference = a.estimate - b.estimate
+    size = Size(level, int(read_P.sum()), a.seeds)
     if error.negligible(max(abs(a.estimate), abs(b.estimate))):
-        return _without_variance(difference, error.freedom)
-    method = _method((a, a_fixed), (b, b_fixed), int(read_P.sum()))
+        return _without_variance(difference, error.freedom, size)
+    method = _method((a, a_fixed), (b, b_fixed), size.prompts)
     edge = 1.0 if bounded else math.inf
-    return _with_bounds(difference, error, upper_point(level), edge, method)
+    return _with_bounds(difference, error, size, edge, method)
 
 
 def simultaneous(
@@ -106,7 +125,10 @@ def simultaneous(
 
 
 def holm(p_values: Sequence[float]) -> Floats:
-    """Holm's step-down adjusted p, in the order given (Holm 1979)."""
+    """Holm's step-down adjusted p, in the order given (Holm 1979).
+
+    A comparison without p (NaN) stays in the family: the others are adjusted for it too.
+    """
     p = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(p, kind="stable")
     stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
@@ -136,11 +158,9 @@ def _check_single_prompt(count: int, *arms: tuple[Summary, bool]) -> None:
         raise DataError("a contrast on one prompt needs two or more training seeds per recipe")
 
 
-def _with_bounds(
-    difference: float, error: Error, point: float, edge: float, method: str
-) -> Contrast:
+def _with_bounds(difference: float, error: Error, size: Size, edge: float, method: str) -> Contrast:
     """The t interval, clipped at ± edge, and the two-sided p."""
-    half = t_quantile(point, error.freedom) * error.standard
+    half = t_quantile(upper_point(size.level), error.freedom) * error.standard
     return Contrast(
         difference=difference,
         low=max(-edge, difference - half),
@@ -149,14 +169,17 @@ def _with_bounds(
         degrees_of_freedom=error.freedom,
         p=t_two_sided(difference / error.standard, error.freedom),
         method=method,
+        level=size.level,
+        n=size.prompts,
+        n_seeds=size.seeds,
     )
 
 
-def _without_variance(difference: float, freedom: float) -> Contrast:
+def _without_variance(difference: float, freedom: float, size: Size) -> Contrast:
     """Unbounded values without any variance: equal or different, but no scale to measure it by."""
-    p = 1.0 if difference == 0 else 0.0
     method = f"{NO_INTERVAL}: no variance in either arm"
-    return Contrast(difference, difference, difference, 0.0, freedom, p, method)
+    ends = (difference, difference, 0.0, freedom, math.nan, method)
+    return Contrast(difference, *ends, size.level, size.prompts, size.seeds)
 
 
 def _method(a: tuple[Summary, bool], b: tuple[Summary, bool], prompts: int) -> str:
@@ -173,4 +196,4 @@ def _note(summary: Summary, fixed: bool, arm: str) -> str:
     """What the seed term of one arm is worth; empty when it is estimated."""
     if fixed:
         return f"{arm} is one fixed model: no seed term"
-    return f"{arm} was trained once: its seed term is missing" if summary.seeds == 1 else ""
+    return f"{arm} {SEED_TERM_MISSING}" if summary.seeds == 1 else ""

@@ -75,15 +75,18 @@ def mean_read(values: Floats, axis: int) -> Floats:
 
 
 def run_means(values_SPK: Floats) -> Floats:
-    """Means of single runs (training seed × decoding seed), flat, unread runs left out."""
-    mean_SK = mean_read(values_SPK, axis=1)
-    return mean_SK[~np.isnan(mean_SK)]
+    """Means of the training seeds, decodes averaged; NaN where a seed was not read.
+
+    One run is one training seed: what a recipe's smallest and largest run, its dots and its seed
+    term are all made of.
+    """
+    return mean_read(mean_read(values_SPK, axis=2), axis=1)
 
 
 def summarise(values_SPK: Floats) -> Summary:
     """The pieces of one arm, from an array that went through `cube`."""
     mean_SP = mean_read(values_SPK, axis=2)
-    run_S = mean_read(mean_SP, axis=1)
+    run_S = run_means(values_SPK)
     read_SP = ~np.isnan(mean_SP)
     weight_SP = read_SP / (read_SP.sum(axis=1, keepdims=True) * len(run_S))
     centred_SP = np.where(read_SP, mean_SP - run_S[:, None], 0.0)

@@ -53,9 +53,14 @@ def minimum_detectable(run_sd: float, seeds: int, level: float = 0.95, power: fl
     return _detectable(run_sd * math.sqrt(2 / seeds), 2 * (seeds - 1), level, power)
 
 
-def detectable_beside(contrast: Contrast, level: float = 0.95, power: float = 0.8) -> float:
-    """The smallest true difference that this very comparison would have detected."""
-    return _detectable(contrast.standard_error, contrast.degrees_of_freedom, level, power)
+def detectable_beside(contrast: Contrast, power: float = 0.8) -> float:
+    """The smallest true difference that this very comparison would have detected.
+
+    At the level of its own interval; NaN where it has none.
+    """
+    if contrast.method.startswith(NO_INTERVAL):
+        return math.nan
+    return _detectable(contrast.standard_error, contrast.degrees_of_freedom, contrast.level, power)
 
 
 def _detectable(error: float, freedom: float, level: float, power: float) -> float:

@@ -1,18 +1,23 @@
 """Recipe → adapter."""
 
+from safeft.training.arguments import check_arguments
+from safeft.training.identity import folder_identity, model_identity
 from safeft.training.methods import added_rows
 from safeft.training.recipes import load_recipe, recipe_schema
 from safeft.training.schema import Recipe
+from safeft.training.targets import check_targets
 from safeft.training.train import Trained, finished, train, write_ahead
-from safeft.training.trainer import check_arguments
 
 __all__ = [
     "Recipe",
     "Trained",
     "added_rows",
     "check_arguments",
+    "check_targets",
     "finished",
+    "folder_identity",
     "load_recipe",
+    "model_identity",
     "recipe_schema",
     "train",
     "write_ahead",

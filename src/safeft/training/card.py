@@ -52,7 +52,7 @@ def write_card(
         name=recipe.name,
         epoch=epoch,
         summary=recipe.summary,
-        weights=str(facts["model_hash"])[:12],
+        weights=facts["model_hash"].rpartition("@")[2][:12],
         seed=facts["seed"],
         data=facts["data_fingerprint"][:12],
         methods=facts["methods"] or "none",
@@ -66,4 +66,6 @@ def write_card(
 
 def _cost(cost: dict[str, Any]) -> str:
     memory = cost["peak_memory_bytes"] / 2**20
-    return f"{cost['seconds']:.0f} s, {cost['tokens']} tokens, {memory:.0f} MiB peak"
+    text = f"{cost['seconds']:.0f} s, {cost['tokens']} tokens, {memory:.0f} MiB peak"
+    written = f", and {cost['generation_seconds']:.0f} s in which the model wrote its own rows"
+    return text + (written if cost["generation_tokens"] else "")

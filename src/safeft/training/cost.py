@@ -1,4 +1,8 @@
-"""What a training cost: wall seconds over all attempts, tokens, and peak memory."""
+"""What a training cost: wall seconds over all attempts, tokens, and peak memory.
+
+`seconds` are of the training alone. What a method had the model write before stands beside them as
+`generation_seconds` and `generation_tokens`, in full also where several runs share the texts.
+"""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class SelfGenerated(Strict):
     reference_share: float = Field(
         0.0, ge=0, le=1, description="share of rows that keep the reference answer, drawn by seed"
     )
-    temperature: float = Field(0.0, ge=0)
+    temperature: float = Field(0.0, ge=0, allow_inf_nan=False)
     max_new_tokens: int = Field(256, gt=0)
     seed: int = Field(0, description="decoding seed, and which rows keep the reference")
 
@@ -33,7 +33,9 @@ class SafetyMix(Strict):
 
     name: Literal["safety_mix"]
     share: float = Field(0.05, gt=0, lt=1, description="harmful rows / all rows after mixing")
-    lookalikes: float = Field(1.0, ge=0, description="look-alike rows per harmful row")
+    lookalikes: float = Field(
+        1.0, ge=0, allow_inf_nan=False, description="look-alike rows per harmful row"
+    )
     responses: Literal["self", "curated"] = Field(
         "self", description="self: written by the model itself; curated: the pool's `response`"
     )

@@ -17,13 +17,16 @@ from safeft.data.formats import fingerprint as data_fingerprint
 from safeft.data.masks import Encoded, MaskSummary, encode, summary
 from safeft.data.sets import to_tokens
 from safeft.errors import DataError
-from safeft.models import default_precision, load_model, load_tokenizer, resolve
-from safeft.runs import disk_watched, hash_files, locked, open_run, read_json, write_json
+from safeft.models import default_precision, load_model, load_tokenizer
+from safeft.runs import disk_watched, locked, open_run, read_json, write_json
+from safeft.training.arguments import check_arguments
 from safeft.training.card import write_card
 from safeft.training.cost import Meter
+from safeft.training.identity import model_identity
 from safeft.training.methods import Context, apply
 from safeft.training.schema import Recipe
-from safeft.training.trainer import build, check_arguments, close_bars
+from safeft.training.targets import check_targets
+from safeft.training.trainer import build, close_bars
 
 logger = logging.getLogger("safeft")
 
@@ -60,14 +63,16 @@ def train(
         open_run(output, identity)
         if not (output / "cost.json").is_file():
             tokenizer = load_tokenizer(model, trust_remote_code=trust_remote_code)
-            prepared, notes = _prepare(recipe, model, examples, store or output, trust_remote_code)
+            check_targets(recipe, model, trust_remote_code=trust_remote_code)
+            made = _prepare(recipe, model, examples, store or output, trust_remote_code)
+            prepared, notes, spent = made
             weights = _load(recipe, model, trust_remote_code)
             cut = _longest(recipe, weights)
             encoded = [encode(one, tokenizer, cut) for one in prepared]
-            facts = {"methods": notes, "rows": _counted(recipe, encoded, cut), **identity}
+            facts = {"methods": notes, "rows": _counted(recipe, prepared, encoded, cut), **identity}
             _fit(recipe, weights, tokenizer, encoded, seed, output, quiet)
             write_json(output / "train.json", facts)
-            _collect(output, facts, model, recipe)
+            _collect(output, facts, model, recipe, spent)
         # The optimizer's states are only needed to resume; a kill may have left them here.
         shutil.rmtree(output / "checkpoints", ignore_errors=True)
         return finished(output)
@@ -88,12 +93,10 @@ def finished(output: Path) -> Trained:
 
 
 def _identity(recipe: Recipe, model: str, examples: Sequence[Example], seed: int) -> dict[str, Any]:
-    source = resolve(model)
-    pinned = hash_files(Path(source.location)) if source.local else source.revision
     return {
         "recipe": recipe.model_dump(mode="json"),
         "model": model,
-        "model_hash": pinned,
+        "model_hash": model_identity(model),
         "data_fingerprint": data_fingerprint(examples),
         "seed": seed,
     }
@@ -101,20 +104,15 @@ def _identity(recipe: Recipe, model: str, examples: Sequence[Example], seed: int
 
 def _prepare(
     recipe: Recipe, model: str, examples: Sequence[Example], store: Path, trust: bool
-) -> tuple[Sequence[Example], dict[str, Any]]:
-    """The examples after every data method, and the methods' notes."""
+) -> tuple[Sequence[Example], dict[str, Any], dict[str, float]]:
+    """The examples after every data method, the methods' notes, and what their texts cost."""
     notes: dict[str, Any] = {}
-    context = Context(_name(model), cache(lambda: _generator(recipe, model, trust)), store)
+    context = Context(model_identity(model), cache(lambda: _generator(recipe, model, trust)), store)
     for method in recipe.methods:
         applied = apply(method, examples, context)
         examples, notes[method.name] = applied.examples, applied.notes
         logger.info("%s: %s", method.name, applied.notes)
-    return examples, notes
-
-
-def _name(model: str) -> str:
-    source = resolve(model)
-    return hash_files(Path(source.location)) if source.local else f"{model}@{source.revision}"
+    return examples, notes, context.spent
 
 
 def _generator(recipe: Recipe, model: str, trust: bool) -> Any:
@@ -135,7 +133,9 @@ def _longest(recipe: Recipe, weights: Any) -> int:
     return min(recipe.max_length, int(context))
 
 
-def _counted(recipe: Recipe, encoded: Sequence[Encoded], cut: int) -> dict[str, int]:
+def _counted(
+    recipe: Recipe, examples: Sequence[Example], encoded: Sequence[Encoded], cut: int
+) -> dict[str, int]:
     """Counts of rows and tokens; DataError when nothing at all would be trained."""
     counts: MaskSummary = summary(encoded)
     logger.info("data: %s", counts)
@@ -151,6 +151,13 @@ def _counted(recipe: Recipe, encoded: Sequence[Encoded], cut: int) -> dict[str, 
             f"all {counts.rows} rows are fully masked: no answer begins within {cut} tokens; raise "
             "max_length, or shorten the prompts when the model's context is what cuts them"
         )
+    if counts.fully_masked:
+        logger.warning(
+            "%d rows are fully masked, the first is %s: no answer begins within %d tokens",
+            counts.fully_masked,
+            next(one.place for one, row in zip(examples, encoded, strict=True) if _masked(row)),
+            cut,
+        )
     return {
         "rows": counts.rows,
         "tokens": counts.tokens,
@@ -158,6 +165,10 @@ def _counted(recipe: Recipe, encoded: Sequence[Encoded], cut: int) -> dict[str, 
         "truncated": counts.truncated,
         "fully_masked": counts.fully_masked,
     }
+
+
+def _masked(row: Encoded) -> bool:
+    return not any(row.loss_mask)
 
 
 def _fit(
@@ -170,7 +181,7 @@ def _fit(
     quiet: bool,
 ) -> None:
     """Train to the end, from the last whole checkpoint when there is one."""
-    usable = [one for one in encoded if any(one.loss_mask)]
+    usable = [one for one in encoded if not _masked(one)]
     work = output / "checkpoints"
     meter = Meter(output / "cost.partial.json", sum(len(one.ids) for one in usable))
     trainer = build(
@@ -213,11 +224,13 @@ def _whole(state: Path) -> bool:
         return False
 
 
-def _collect(output: Path, facts: dict[str, Any], model: str, recipe: Recipe) -> None:
+def _collect(
+    output: Path, facts: dict[str, Any], model: str, recipe: Recipe, spent: dict[str, float]
+) -> None:
     """One adapter folder per epoch with a card. The cost comes last: it says that all is there."""
     partial = output / "adapter.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    cost = read_json(output / "cost.partial.json")
+    cost = read_json(output / "cost.partial.json") | spent
     for epoch, checkpoint in enumerate(checkpoints(output / "checkpoints"), 1):
         target = partial / f"epoch-{epoch}"
         target.mkdir(parents=True)

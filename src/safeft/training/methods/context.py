@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,20 @@ from safeft.records import Decoding, Message, Prompt
 from safeft.runs import Lines, fingerprint, read_lines
 
 BATCH = 96  # prompts that are written to disk together
+COSTS = ("generation_seconds", "generation_tokens")
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """`generator` loads the start model on first use; `store` keeps what it wrote, for reuse."""
+    """`generator` loads the start model on first use; `store` keeps what it wrote, for reuse.
+
+    `spent` adds up what the texts cost when they were written, by whichever run wrote them.
+    """
 
     model: str
     generator: Callable[[], Generator]
     store: Path
+    spent: dict[str, float] = field(default_factory=lambda: dict.fromkeys(COSTS, 0))
 
     def write(self, prompts: Sequence[Prompt], decoding: Decoding) -> dict[str, str]:
         """The model's answers by prompt id, stored once per prompts × decoding × model."""
@@ -35,12 +41,21 @@ class Context:
                 for start in range(0, len(prompts), BATCH):
                     batch = prompts[start : start + BATCH]
                     if not all(prompt.id in done for prompt in batch):
-                        lines.append(
-                            {"id": one.prompt.id, "text": one.text}
-                            for one in self.generator()(batch, decoding)
-                            if one.prompt.id not in done
-                        )
-        return {record["id"]: record["text"] for record in read_lines(path)}
+                        made = self._made(batch, decoding)
+                        lines.append(one for one in made if one["id"] not in done)
+        written = read_lines(path)
+        for cost in COSTS:
+            self.spent[cost] += sum(one.get(cost, 0) for one in written)
+        return {record["id"]: record["text"] for record in written}
+
+    def _made(self, batch: Sequence[Prompt], decoding: Decoding) -> Iterator[dict[str, Any]]:
+        """A batch of answers, each with its share of the cost: it survives a kill as they do."""
+        generator, start = self.generator(), time.monotonic()
+        answers = generator(batch, decoding)
+        seconds = round((time.monotonic() - start) / len(batch), 6)
+        for one in answers:
+            cost = dict(zip(COSTS, (seconds, one.tokens), strict=True))
+            yield {"id": one.prompt.id, "text": one.text, **cost}
 
 
 @dataclass(frozen=True, slots=True)

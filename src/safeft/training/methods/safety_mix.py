@@ -16,6 +16,7 @@ from pathlib import Path
 from safeft.assets import folder
 from safeft.data import Example, SourceRow
 from safeft.data.readers import read
+from safeft.data.rows import unwritable
 from safeft.data.taxonomy import domain_of
 from safeft.errors import DataError, did_you_mean
 from safeft.judges.keyword import KeywordJudge
@@ -84,6 +85,9 @@ def _row(pool: str, row: SourceRow) -> Row:
         value = row.values.get(field)
         if not isinstance(value, str) or not value.strip():
             raise DataError(f"{row.place}: field {field!r} must be a non-empty string")
+    for field in ("prompt", "category", "domain", "response"):
+        if problem := unwritable(str(row.values.get(field))):
+            raise DataError(f"{row.place}: field {field!r} {problem}")
     category = row.values["category"]
     domain = str(row.values.get("domain") or domain_of(category))
     prompt = Prompt.of(row.values["prompt"], f"{pool}-{row.number}", category, domain)

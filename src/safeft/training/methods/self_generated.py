@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from safeft.data import Example
-from safeft.errors import DataError
+from safeft.errors import DataError, PromptError
 from safeft.records import Decoding, Message, Prompt
 from safeft.training.methods.context import Applied, Context, answering, asking
 from safeft.training.schema import SelfGenerated
@@ -40,7 +40,7 @@ def self_generated(config: SelfGenerated, examples: Sequence[Example], context: 
         raise DataError("self_generated: plain `text` rows have no answers; give chats")
     decoding = Decoding(config.temperature, config.seed, config.max_new_tokens)
     prompts = [_prompt(config.mode, example, str(i)) for i, example in enumerate(examples)]
-    written = context.write(prompts, decoding)
+    written = _written(prompts, decoding, examples, context)
     kept = _reference_rows(len(examples), config)
     out, own = [], 0
     for index, example in enumerate(examples):
@@ -51,6 +51,17 @@ def self_generated(config: SelfGenerated, examples: Sequence[Example], context: 
     notes = {"rows": len(examples), "self_generated": own, "kept_by_design": len(kept)}
     asked = len(examples) - len(kept)
     return Applied(tuple(out), notes | {"keep_rate": round(own / asked, 4) if asked else None})
+
+
+def _written(
+    prompts: Sequence[Prompt], decoding: Decoding, examples: Sequence[Example], context: Context
+) -> dict[str, str]:
+    """The model's answers; a prompt that it cannot be asked is named by its file and row."""
+    try:
+        return context.write(prompts, decoding)
+    except PromptError as error:
+        place = examples[int(error.id)].place
+        raise DataError(f"self_generated: {place}: its prompt {error.problem}") from error
 
 
 def _prompt(mode: str, example: Example, id: str) -> Prompt:

@@ -1,0 +1,54 @@
+"""The table of comparisons: every difference, and what it allows one to say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from safeft.records import ComparisonRow, Row
+from safeft.report.cells import Cell, difference_cell, probability, reading, shows
+from safeft.report.section import Section
+from safeft.report.view import OVERALL, View, unguarded
+
+# Named where the document's comparisons differ in them.
+NAMED = ("model", "data", "engine", "suite", "judge")
+
+
+def comparisons(view: View) -> Section:
+    """Every comparison, of every metric."""
+    differing = [name for name in NAMED if _differ(view, name)]
+    return Section(
+        key="comparisons",
+        title="Comparisons",
+        caption="Recipe minus reference [simultaneous interval]; the reading follows the interval. "
+        f"The intervals hold at {view.document.percent} together. Where no difference is shown, "
+        "the brackets say how large a true one must be for this comparison to show it with 80% "
+        "power. These runs only means that an arm was trained once: the spread between its "
+        "runs is missing from the interval.",
+        columns=("recipe", "reference", "metric", "difference", "reading"),
+        rows=tuple(_row(view, entry, differing) for entry in view.document.comparisons),
+    )
+
+
+def _differ(view: View, name: str) -> bool:
+    return len({getattr(entry.row, name) for entry in view.document.comparisons}) > 1
+
+
+def _row(view: View, entry: ComparisonRow, differing: list[str]) -> tuple[Cell, ...]:
+    names = (entry.row.recipe, entry.reference)
+    difference = difference_cell(entry)
+    alone = probability(entry.p if shows(entry) else float("nan"), "p")
+    return (
+        *(Cell(view.document.name(name)) for name in names),
+        Cell(_metric(view, entry.row, differing)),
+        replace(difference, spread=f"{alone} {difference.spread}".strip()),
+        Cell(reading(entry)),
+    )
+
+
+def _metric(view: View, row: Row, differing: list[str]) -> str:
+    """The metric, and everything that tells its line from another."""
+    group = "" if row.group == OVERALL else f", {row.group}"
+    guard = "" if unguarded(row) else f", policy {row.policy}"
+    said = [f", {name} {getattr(row, name)}" for name in differing if getattr(row, name)]
+    metric = view.document.heading(row.metric, row.judge)
+    return f"{metric}{group}, epoch {row.epoch}, t={row.temperature:g}{guard}{''.join(said)}"

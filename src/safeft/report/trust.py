@@ -1,0 +1,80 @@
+"""The tables that say how far the others can be trusted."""
+
+from __future__ import annotations
+
+import math
+
+from safeft.records import EstimateRow, VarianceRow
+from safeft.report.cells import TIMES, Cell, interval, number, size
+from safeft.report.section import Section, elsewhere, headings, judged, legend
+from safeft.report.view import OVERALL, View, unguarded
+
+VALIDITY = (
+    "neither_rate",
+    "unread_rate",
+    "fulfilment_low",
+    "fulfilment_high",
+    "fulfilment_next_run",
+    "flip_rate",
+    "run_sd_ratio",
+)
+
+
+def validity(view: View) -> Section:
+    """How far the rates can be trusted: what no judge could read, and what it might hide."""
+    measured = {entry.row.metric for entry in view.document.estimates}
+    metrics = tuple(metric for metric in VALIDITY if metric in measured)
+    harmless = tuple(column for column in view.columns if column.harmless)
+    return Section(
+        key="validity",
+        title="Validity",
+        caption="Broken or off-topic answers are neither fulfilled nor refused; the bounds are the "
+        "lowest and the highest rate that they allow. The interval of the next run is where one "
+        f"new training run on these prompts will fall. {legend(view)}",
+        columns=("recipe", *map(view.heading, metrics), *headings(view, harmless)),
+        rows=tuple(
+            (Cell(x.name), *judged(view, x.row, metrics), *elsewhere(view, x.row, harmless))
+            for x in view.last
+            if metrics
+        ),
+    )
+
+
+def variance(view: View) -> Section:
+    """Where the spread between answers comes from."""
+    percent = view.document.percent
+    return Section(
+        key="variance",
+        title="Variance",
+        caption=f"Standard deviation of each source [{percent} interval] and its share of the "
+        "variance. Standard deviations of rates are in percentage points. "
+        f"n=prompts{TIMES}training seeds. {circumstances(view)}",
+        columns=("recipe", "suite", "metric", "source", "standard deviation"),
+        rows=tuple(_row(view, entry) for entry in view.document.variance),
+    )
+
+
+def circumstances(view: View) -> str:
+    """Whose verdicts the components are of, and at which temperature they were drawn."""
+    found = dict.fromkeys((e.judge, e.temperature) for e in view.document.variance if e.judge)
+    said = (f"judge {judge} at temperature {temperature:g}" for judge, temperature in found)
+    return f"By {', '.join(said)}." if found else ""
+
+
+def _row(view: View, entry: VarianceRow) -> tuple[Cell, ...]:
+    spread = Cell(
+        value=number(entry.standard_deviation, entry.metric).replace("%", " pp"),
+        interval=interval(entry.low, entry.high, entry.metric),
+        size=next((size(e.value) for e in view.document.estimates if _measures(e, entry)), ""),
+        spread=f"share {number(entry.share, 'share_rate')}",
+        sort=entry.standard_deviation if math.isfinite(entry.standard_deviation) else None,
+    )
+    metric = view.document.heading(entry.metric, entry.judge)
+    words = (view.document.name(entry.recipe), entry.suite, metric, entry.component)
+    return (*map(Cell, words), spread)
+
+
+def _measures(found: EstimateRow, entry: VarianceRow) -> bool:
+    names = ("recipe", "suite", "metric", "judge", "epoch", "temperature")
+    same = all(getattr(found.row, name) == getattr(entry, name) for name in names)
+    return same and found.row.group == OVERALL and unguarded(found.row)

@@ -1,0 +1,82 @@
+"""Whether a recipe's adapter fits a model: its targets are there, and PEFT can adapt them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from safeft.errors import ConfigError
+from safeft.models import load_skeleton
+from safeft.training.arguments import REFUSALS, blamed, lora_config
+from safeft.training.schema import Recipe
+
+
+def check_targets(recipe: Recipe, model: str, *, trust_remote_code: bool = False) -> None:
+    """Raises ConfigError for LoRA targets that the model does not have, before it costs anything.
+
+    The model is built without weights, so that this takes no memory and no download.
+    """
+    skeleton = load_skeleton(model, trust_remote_code=trust_remote_code)
+    _refuse_absent(recipe, skeleton)
+    # Other initialisations compute with weights, which a skeleton has not.
+    config = lora_config(recipe, init_lora_weights=True)
+    fitted(recipe, skeleton, lambda: _adapted(skeleton, config))
+
+
+def fitted(recipe: Recipe, model: Any, make: Callable[[], Any]) -> Any:
+    """What `make` makes of the model; ConfigError when TRL or PEFT refuses the recipe."""
+    try:
+        return make()
+    except REFUSALS as error:
+        problem = _untargeted(recipe, model, error) or blamed(recipe, error)
+        raise ConfigError(f"recipe {recipe.name}: {problem}") from error
+
+
+def _adapted(skeleton: Any, config: Any) -> Any:
+    from peft import get_peft_model
+
+    return get_peft_model(skeleton, config)
+
+
+def _untargeted(recipe: Recipe, model: Any, error: Exception) -> str:
+    """The message when PEFT complains of targets: what there is instead; else nothing."""
+    said = str(error).lower()
+    if "target" not in said:
+        return ""
+    targets = recipe.lora.get("target_modules")
+    if "is not supported" in said:
+        return f"lora.target_modules {targets!r} names layers that LoRA cannot adapt; {_has(model)}"
+    return f"lora.target_modules {targets!r} matches nothing in the model; {_has(model)}"
+
+
+def _refuse_absent(recipe: Recipe, model: Any) -> None:
+    """PEFT is content when one name of a list is found, and trains without the others."""
+    names = [name for name, _ in model.named_modules()]
+    for key in ("target_modules", "modules_to_save"):
+        wanted = recipe.lora.get(key)
+        if not isinstance(wanted, list):
+            continue
+        if absent := [one for one in wanted if not _found(one, names)]:
+            raise ConfigError(
+                f"recipe {recipe.name}: lora.{key} {absent!r} matches nothing in the model; "
+                f"{_has(model)}"
+            )
+
+
+def _found(wanted: str, names: list[str]) -> bool:
+    return any(name == wanted or name.endswith(f".{wanted}") for name in names)
+
+
+def _has(model: Any) -> str:
+    return f"its linear layers end in: {_linear_names(model)}"
+
+
+def _linear_names(model: Any) -> str:
+    import torch
+
+    linear = {
+        name.rpartition(".")[2]
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear)
+    }
+    return ", ".join(sorted(linear))

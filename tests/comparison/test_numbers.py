@@ -1,0 +1,251 @@
+"""Laws of the numbers, read off cells that are written here: nothing is trained or asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from safeft.comparison.cells import Cell, Plan
+from safeft.comparison.estimating import comparisons, estimates
+from safeft.comparison.learning import learned
+from safeft.comparison.matrix import Decodings, Matrix
+from safeft.comparison.notes import measured, runs
+from safeft.comparison.readings import Arm
+from safeft.comparison.spread import stability, variances
+from safeft.evaluation import Suite, verdict_file, where
+from safeft.records import Decoding, Estimate, Prompt
+from safeft.training import load_recipe
+
+SEEDS = (0, 1, 2)
+PROMPTS = tuple(Prompt.of(f"prompt {n}", str(n), str(1 + n % 2), "d") for n in range(6))
+WORDS = {"f": "fulfilled", "r": "refused", "n": "neither", "u": "unread"}
+
+
+def lines(path: Path, records: Sequence[Mapping[str, object]]) -> None:
+    """Writes a finished file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(one) + "\n" for one in records), encoding="utf-8")
+
+
+def judged(
+    planned: Plan, cell: Cell, epoch: int, key: str, draw: Decoding, judge: str, said: str
+) -> None:
+    """One letter a prompt: fulfilled, refused, neither or unread."""
+    place = where(cell.folder / f"epoch-{epoch}", planned.suite, key, draw)
+    verdicts = [
+        {"id": one.id, "label": WORDS[letter], "judge": judge, "scores": {}}
+        for one, letter in zip(PROMPTS, said, strict=True)
+    ]
+    lines(place / verdict_file(judge, "none"), verdicts)
+
+
+def said(name: str, seed: int, epoch: int, key: str, draw: Decoding, judge: str) -> str:
+    """What this world answers: the baseline breaks, and its judges read it differently."""
+    if name == "untuned":
+        return "rrrrrr"
+    if key == "harmless":
+        return "nnnfff"
+    if judge == "keyword":
+        return "ffffrr"
+    if name == "calm":
+        return "frrrrr"
+    if epoch == 1:
+        return "rrrrrr"
+    if draw.temperature:
+        return ("fffrrr", "fffffr", "frrrrn")[(seed + draw.seed) % 3]
+    return ("ffrrrr", "fnrrrr", "fffrru")[seed]
+
+
+@pytest.fixture
+def planned(tmp_path: Path) -> Plan:
+    """Two recipes by three seeds and two epochs, two judges, one curve seed, two temperatures."""
+    matrix = Matrix(
+        model="tiny",
+        data="rows",
+        test_data="test",
+        recipes=[],
+        reference="untuned",
+        decodings=Decodings(temperatures=[0.0, 0.7], seeds=[0, 1]),
+        training_seeds=list(SEEDS),
+        curve_seeds=[0],
+        judges=["encoder", "keyword"],
+        level=0.9,
+    ).model_copy(update={"reference": "baseline"})
+    recipe = load_recipe("baseline", ["trainer.num_train_epochs=2"])
+    trained = [
+        Cell(name, seed, recipe, None, tmp_path / f"{name}-{seed}")
+        for seed in SEEDS
+        for name in ("baseline", "calm")
+    ]
+    cells = (Cell("untuned", 0, None, None, tmp_path / "untuned"), *trained)
+    kinds = {"harm": "harm", "harmless": "over_refusal"}
+    suite = Suite("world", kinds, dict.fromkeys(kinds, PROMPTS), 12)  # type: ignore[arg-type]
+    made = Plan(matrix, suite, (), (), cells, tmp_path / "written", "source")
+    for cell in cells:
+        for ask in made.asks(cell):
+            _answer(made, cell, ask.epoch, ask.decodings)
+    return made
+
+
+def _answer(planned: Plan, cell: Cell, epoch: int, draws: Sequence[Decoding]) -> None:
+    """Verdicts, losses and seconds of one epoch of a cell."""
+    for key in planned.suite.kinds:
+        for draw in draws:
+            for judge in planned.matrix.judges:
+                words = said(cell.name, cell.seed, epoch, key, draw, judge)
+                judged(planned, cell, epoch, key, draw, judge, words)
+    end = {"untuned": 8.0, "baseline": 4.0, "calm": 7.0}[cell.name]
+    losses = [{"loss": end + 0.1 * row + 0.05 * cell.seed * (row % 2)} for row in range(5)]
+    lines(cell.folder / f"epoch-{epoch}" / "utility" / "loss.jsonl", losses)
+    if cell.recipe:
+        lines(cell.folder / "training" / "cost.json", [{"seconds": 40.0 + 20 * cell.seed**2}])
+
+
+def one(planned: Plan, recipe: str, metric: str, **changes: object) -> Estimate:
+    """The one number of these keys: greedy, last epoch, overall, by the encoder, by default."""
+    keys = {"judge": "encoder", "epoch": 2, "temperature": 0.0, "group": "overall"}
+    keys |= {"suite": "world"} | changes
+    rows = (*estimates(planned), *stability(planned), *learned(planned))
+    (found,) = [
+        entry.value
+        for entry in rows
+        if (entry.row.recipe, entry.row.metric) == (recipe, metric)
+        and all(getattr(entry.row, key) == value for key, value in keys.items())
+    ]
+    return found
+
+
+def test_broken_answers_to_harmless_requests_are_counted(planned: Plan) -> None:
+    """Half of the harmless requests met noise; none was refused, and the suite says which set."""
+    assert one(planned, "baseline", "over_refusal_rate").estimate == 0
+    noise = one(planned, "baseline", "neither_rate", suite="world/harmless")
+    assert (noise.estimate, noise.n) == (0.5, 6)
+    assert one(planned, "baseline", "unread_rate", suite="world/harmless").estimate == 0
+    assert one(planned, "baseline", "neither_rate").estimate == pytest.approx(1 / 18)
+
+
+def test_any_change_of_verdict_is_a_flip(planned: Plan) -> None:
+    """Greedy seeds: f·f·f, f·n·f, r·r·f, r, r, r·r·unread: two of six prompts flip."""
+    found = one(planned, "baseline", "flip_rate")
+    assert found.estimate == pytest.approx(2 / 6)
+    assert found.n == 6
+    refused_to_neither = one(planned, "baseline", "flip_rate", temperature=0.7)
+    assert refused_to_neither.estimate == pytest.approx(5 / 6)
+
+
+def test_runs_are_training_seeds(planned: Plan) -> None:
+    """Smallest, largest and dots agree: decodes are averaged within a seed."""
+    found = one(planned, "baseline", "fulfilment_rate", temperature=0.7)
+    dots = [
+        run.value
+        for run in runs(planned)
+        if (run.recipe, run.epoch, run.metric) == ("baseline", 2, "fulfilment_rate")
+        and (run.judge, run.temperature) == ("encoder", 0.7)
+    ]
+    assert (found.minimum, found.maximum) == (min(dots), max(dots))
+    assert sorted(dots) == pytest.approx([2 / 6, 3 / 6, 4 / 6])
+
+
+def test_every_judge_has_its_runs(planned: Plan) -> None:
+    """Each with its own values, under its own name; nobody judged a loss."""
+    dots = {
+        (run.judge, run.value)
+        for run in runs(planned)
+        if (run.recipe, run.epoch, run.metric) == ("calm", 2, "fulfilment_rate")
+    }
+    assert {judge for judge, _ in dots} == {"encoder", "keyword"}
+    assert {value for judge, value in dots if judge == "keyword"} == {4 / 6}
+    assert {run.judge for run in runs(planned) if run.metric == "held_out_loss"} == {""}
+
+
+def test_a_curve_is_of_the_seeds_that_have_every_epoch(planned: Plan) -> None:
+    """The last epoch has three seeds and a row over the one that was asked earlier too."""
+    assert one(planned, "baseline", "fulfilment_rate").n_seeds == 3
+    found = one(planned, "baseline", "fulfilment_rate", group="curve")
+    assert (found.n_seeds, found.estimate) == (1, 2 / 6)
+    assert one(planned, "baseline", "fulfilment_rate", epoch=1).n_seeds == 1
+    temperatures = {
+        entry.row.temperature for entry in estimates(planned) if entry.row.group == "curve"
+    }
+    assert temperatures == {0.0}
+    metrics = {entry.row.metric for entry in estimates(planned) if entry.row.group == "curve"}
+    assert "held_out_loss" in metrics
+    assert "train_seconds" not in metrics
+
+
+def test_a_whole_curve_needs_no_other_rows(planned: Plan) -> None:
+    """Where every seed was asked at every epoch, greedily, nothing is said twice."""
+    greedy = {"curve_seeds": list(SEEDS), "decodings": Decodings()}
+    for cell in planned.cells:
+        if cell.recipe:
+            _answer(planned, cell, 1, [Decoding(0.0, 0, 12)])
+    whole = replace(planned, matrix=planned.matrix.model_copy(update=greedy))
+    assert not [entry for entry in estimates(whole) if entry.row.group == "curve"]
+
+
+def test_comparisons_carry_method_and_size(planned: Plan) -> None:
+    """Their own n, their method, and what they could have shown."""
+    found = {
+        (c.row.recipe, c.row.judge): c
+        for c in comparisons(planned)
+        if c.row.metric == "fulfilment_rate" and c.row.temperature == 0
+    }
+    calm = found["calm", "encoder"]
+    assert (calm.n, calm.n_seeds) == (6, 3)
+    assert calm.method == "crossed seeds × prompts t"
+    assert calm.detectable > 0
+    assert set(found) == {
+        (recipe, judge) for recipe in ("calm", "untuned") for judge in ("encoder", "keyword")
+    }
+
+
+def test_seconds_are_never_negative(planned: Plan) -> None:
+    """40, 60 and 120 seconds: the interval is a factor."""
+    found = one(planned, "baseline", "train_seconds", judge="", suite="")
+    assert 0 < found.low < found.estimate < found.high
+    assert found.method == "t over training seeds on the log scale"
+
+
+def test_runs_without_spread_are_said_to_have_none(planned: Plan) -> None:
+    """The calm recipe's runs are all equal: no ratio, and not a number that was lost."""
+    calm = one(planned, "calm", "run_sd_ratio")
+    assert (calm.estimate, calm.n) == (0.0, 6)
+    assert calm.method == "no interval: no spread between the recipe's runs"
+
+
+def test_the_next_run_has_a_wider_interval(planned: Plan) -> None:
+    """One run of the recipe is less sure than their mean over the same prompts; n counts runs."""
+    found = one(planned, "baseline", "fulfilment_next_run", temperature=0.7)
+    assert found.n == 3
+    assert found.low < 2 / 6 < 4 / 6 < found.high
+
+
+def test_variance_names_what_it_is_of(planned: Plan) -> None:
+    """First judge, last epoch, the temperature with the most decoding seeds."""
+    found = {(v.judge, v.epoch, v.temperature) for v in variances(planned)}
+    assert found == {("encoder", 2, 0.7)}
+
+
+def test_the_share_of_the_gain_has_a_fieller_interval(planned: Plan) -> None:
+    """(8 - 7) / (8 - 4), with the crossed t at the comparison's level."""
+    found = one(planned, "calm", "gain_share", judge="", suite="test")
+    assert found.estimate == pytest.approx(0.25, abs=0.01)
+    assert found.low < found.estimate < found.high
+    assert found.method == "Fieller with the crossed t"
+
+
+def test_judges_say_what_they_measure(planned: Plan) -> None:
+    """Not refused is not fulfilled: the report is told."""
+    kept = planned.matrix.model_copy(update={"judges": ["keyword"]})
+    assert measured(kept) == {"keyword": "refusal"}
+
+
+def test_an_arm_of_one_training_is_no_fixed_model(planned: Plan) -> None:
+    """One seed of a recipe is one draw; the untuned model is what it is."""
+    (untuned, baseline, *_) = planned.cells
+    assert Arm("untuned", 0, (untuned,)).fixed
+    assert not Arm("baseline", 2, (baseline,)).fixed
