@@ -46,6 +46,8 @@ def answers(models: list[str], adapters: list[str], path: Path, n: int) -> Itera
         generator = TransformersGenerator(load_model(model, adapters=adapter), load_tokenizer(model), model, 64)
         for decoding in (Decoding(0.0, 0, 64), Decoding(0.7, seed, 64)):
             for said in generator(prompts(path, n, seed), decoding):
+                if half(said.text) != OURS:
+                    continue  # the guard may have drawn the same words
                 refused = any(phrase.lower() in said.text.lower() for phrase in _DECLINE)
                 label = "refused" if refused else "not_refused"
                 yield {"prompt": said.prompt.text, "response": said.text, "label": label}
