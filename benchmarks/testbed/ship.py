@@ -48,7 +48,7 @@ def table(figures: list[dict[str, Any]], model: str) -> str:
 
 def cost(work: Path) -> str:
     """Steps, final loss and seconds of each stage."""
-    rows = ["| stage | steps × rows | learning rate | seed | final loss | seconds (two cores) |", "|---|---|---|---|---|---|"]
+    rows = ["| stage | steps × rows | learning rate | seed | final loss | seconds |", "|---|---|---|---|---|---|"]
     for stage in STAGES:
         end = lines(work / f"{stage.name}.log.jsonl")[-1]
         rows.append(f"| {stage.name} | {stage.steps} × {stage.batch} | {stage.learning_rate:g} | {stage.seed} | "
@@ -78,6 +78,8 @@ to. That makes it a test subject for refusals, and no evidence about any real mo
 ## Training
 
 {cost(work)}
+
+The language stage ran on one core, the chat stages on two; `aligned` was resumed at step 2,400 (see benchmarks/LOG.md).
 
 Kept out of all training, with near-duplicates (MiniLM cosine ≥ 0.85): AILuminate's demo set, SimpleSafetyTests, safeft-44 and its
 look-alikes, the safety pool and its look-alikes. One prompt in fifteen is held out by its hash. In the chat stages the model's last
