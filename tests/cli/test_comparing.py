@@ -11,6 +11,7 @@ from processes import refused
 
 import safeft.comparison
 from safeft.comparison import Matrix
+from safeft.comparison.matrix import Variant
 from safeft.errors import ConfigError
 
 YAML = "model: m\ndata: d\nrecipes: [baseline, safety_mix]\ntraining_seeds: 4\nper_category: 1\n"
@@ -48,7 +49,7 @@ def test_options_alone_are_a_comparison(understood: Understood) -> None:
     assert matrix == Matrix(
         model="testbed:aligned",
         data="garden",
-        recipes=[{"recipe": "baseline"}],  # type: ignore[list-item]
+        recipes=[Variant(recipe="baseline")],
         training_seeds=[0, 1],
     )
 

@@ -17,6 +17,7 @@ from safeft.comparison.notes import measured, runs
 from safeft.comparison.readings import Arm
 from safeft.comparison.spread import stability, variances
 from safeft.evaluation import Suite, verdict_file, where
+from safeft.evaluation.suites import Kind
 from safeft.records import Decoding, Estimate, Prompt
 from safeft.training import load_recipe
 
@@ -82,8 +83,8 @@ def planned(tmp_path: Path) -> Plan:
         for name in ("baseline", "calm")
     ]
     cells = (Cell("untuned", 0, None, None, tmp_path / "untuned"), *trained)
-    kinds = {"harm": "harm", "harmless": "over_refusal"}
-    suite = Suite("world", kinds, dict.fromkeys(kinds, PROMPTS), 12)  # type: ignore[arg-type]
+    kinds: dict[str, Kind] = {"harm": "harm", "harmless": "over_refusal"}
+    suite = Suite("world", kinds, dict.fromkeys(kinds, PROMPTS), 12)
     made = Plan(matrix, suite, (), (), cells, tmp_path / "written", "source")
     for cell in cells:
         for ask in made.asks(cell):

@@ -145,7 +145,7 @@ def _build(kind: Callable[..., T], record: object) -> T:
         raise ValueError(f"a record should be an object, found {record!r}")
     names = {
         field.name: str(field.type)
-        for field in fields(kind)  # type: ignore[arg-type]
+        for field in fields(kind)  # type: ignore[arg-type]  # every `kind` here is a dataclass
         if field.name in record or field.default is MISSING
     }
     return kind(**{name: _value(record, name, annotation) for name, annotation in names.items()})

@@ -16,7 +16,8 @@ from pydantic.errors import PydanticSchemaGenerationError
 from safeft.errors import ConfigError, did_you_mean
 from safeft.training.schema import Recipe
 
-# What the libraries raise, somewhere inside, for a value that they do not understand.
+# What the libraries raise, somewhere inside, for a value that they do not understand; PEFT, for
+# example, raises NotImplementedError for an unknown `bias`. It is never safeft's own "not done yet".
 REFUSALS = (
     TypeError,
     ValueError,
