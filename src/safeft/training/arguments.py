@@ -17,7 +17,7 @@ from safeft.errors import ConfigError, did_you_mean
 from safeft.training.schema import Recipe
 
 # What the libraries raise, somewhere inside, for a value that they do not understand; PEFT, for
-# example, raises NotImplementedError for an unknown `bias`. It is never safeft's own "not done yet".
+# example, raises NotImplementedError for an unknown `bias`; it never means our own unfinished work.
 REFUSALS = (
     TypeError,
     ValueError,
