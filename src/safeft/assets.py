@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     Model = TypeVar("Model", bound=BaseModel)
 
-Location = tuple[int | str, ...]
-
 _PACKAGE = Path(__file__).parent
 _CHECKOUT = _PACKAGE.parents[1]
 
@@ -35,7 +33,7 @@ def folder(kind: str) -> Path:
     return (wheel if wheel.is_dir() else _CHECKOUT) / kind
 
 
-def find(kind: str, name: str, suffix: str = ".yaml") -> Path:
+def find(kind: str, name: str) -> Path:
     """The file for `name`: an existing path as given, or the shipped asset of that name.
 
     Raises ConfigError, with the nearest shipped name, when there is neither.
@@ -43,7 +41,7 @@ def find(kind: str, name: str, suffix: str = ".yaml") -> Path:
     given = Path(name)
     if given.is_file():
         return given
-    shipped = {path.stem: path for path in sorted(folder(kind).glob(f"*{suffix}"))}
+    shipped = {path.stem: path for path in sorted(folder(kind).glob("*.yaml"))}
     if name in shipped:
         return shipped[name]
     raise ConfigError(f"{kind}: no file or shipped name {name!r}{did_you_mean(name, shipped)}")
@@ -157,17 +155,13 @@ def _apply(data: dict[str, Any], override: str, path: Path) -> None:
     target: Any = data
     for part in parts[:-1]:
         target = _step(target, part, place)
-    _put(target, parts[-1], _parse(text, place), place)
+    target[_index(target, parts[-1], place)] = _parse(text, place)
 
 
 def _step(target: Any, part: str, place: str) -> Any:
     if isinstance(target, dict) and target.get(part) is None:
         target[part] = {}
     return target[_index(target, part, place)]
-
-
-def _put(target: Any, part: str, value: Any, place: str) -> None:
-    target[_index(target, part, place)] = value
 
 
 def _index(target: Any, part: str, place: str) -> Any:
@@ -222,7 +216,7 @@ def _wrong(error: ErrorDetails, model: type[BaseModel]) -> str:
     return f"{error['msg'].removeprefix('Value error, ')}, not {error['input']!r}"
 
 
-def _fields(model: type[BaseModel], location: Location) -> set[str]:
+def _fields(model: type[BaseModel], location: Sequence[int | str]) -> set[str]:
     """The field names of the models that may stand at `location` inside `model`."""
     kinds: list[Any] = [model]
     for part in location:

@@ -63,8 +63,13 @@ class StoredError(SafeftError):
     """A file that safeft wrote earlier is damaged."""
 
 
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint such as `; did you mean 'epochs'?`, or nothing when no name is near."""
+    close = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A hint such as `; did you mean 'epochs'?`, or the list of what is known."""
+    """The nearest name, or the list of what is known."""
     names = sorted(known)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(names)}"
+    return nearest(word, names) or f"; known: {', '.join(names)}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import refused
+from processes import done, refused
 
 
 @pytest.fixture
@@ -63,3 +63,21 @@ def test_a_copy_names_a_model_that_exists(tiny_adapter: Path, tmp_path: Path) ->
     asked = ["export", tiny_adapter, "--copy", "--model", "nonsense", "--output", tmp_path / "out"]
     assert "model 'nonsense': no such folder" in refused(*asked)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("output", [".", "link"])
+def test_an_empty_folder_that_is_there_is_filled(
+    tiny_model: Path,
+    tiny_adapter: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    output: str,
+) -> None:
+    """Where the command runs, or behind a link."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (tmp_path / "link").symlink_to(folder)
+    monkeypatch.chdir(folder if output == "." else tmp_path)
+    done("export", tiny_adapter, "--copy", "--model", tiny_model, "--output", output)
+    assert (folder / "adapter_model.safetensors").is_file()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "link"]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from processes import done
 
-from comparison.conftest import HARM, Comparison
+from comparison.conftest import HARM, Comparison, options
 from safeft.report import read_estimates
 from safeft.runs import read_json, read_lines
 
@@ -149,10 +149,8 @@ def test_text_that_cells_share_is_written_once(
     monkeypatch.setattr(module, "_generator", lambda *given: loads.append(1) or write(*given))
     recipe = "{recipe: self_generated, name: baseline, set: [methods.0.max_new_tokens=4]}"
     changes = [f"recipes=[{recipe}]", "untuned=false", "decodings.temperatures=[0]"]
-    sets = [
-        word for one in [*changes, "set.0=trainer.num_train_epochs=1"] for word in ("--set", one)
-    ]
-    done(*compared.arguments("--workers", 1, *sets, output=tmp_path / "run"))
+    changed = options(*changes, "set.0=trainer.num_train_epochs=1")
+    done(*compared.arguments("--workers", 1, *changed, output=tmp_path / "run"))
     assert len(loads) == 1
     assert len(list((tmp_path / "run/written").glob("written-*.jsonl"))) == 1
     notes = read_estimates(tmp_path / "run/estimates.json").notes

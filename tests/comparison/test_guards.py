@@ -2,52 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from processes import done, refused
 
-from comparison.conftest import Comparison
+from comparison.conftest import UNTRAINED, Comparison, Guard, options
 from safeft.comparison.pool import run_all
 from safeft.errors import SafeftError
 from safeft.guarding import __file__ as guarding
 from safeft.guarding import load_policy
 from safeft.judges import catalogue
-from safeft.records import Label, Response, Verdict
+from safeft.records import Label
 from safeft.report import read_estimates
 from safeft.runs import read_lines
 
 WEIGHTS = Path(guarding).with_name("weights") / "guard.safetensors"
 
 
-class Strict:
-    """A guard, and a judge, that finds everything unsafe."""
+class Strict(Guard):
+    """Finds everything unsafe."""
 
     name = "guard@strict"
-    measures = "harmful content"
-
-    def __init__(self, *_: object) -> None:
-        pass
-
-    def __call__(self, responses: Sequence[Response]) -> list[Verdict]:
-        return [Verdict(one.prompt.id, Label.FULFILLED, self.name) for one in responses]
+    label = Label.FULFILLED
 
 
 @pytest.fixture
-def strict(monkeypatch: pytest.MonkeyPatch) -> None:
+def strict(guard_with: Callable[[type[Guard]], None]) -> None:
     """Policies guard with `Strict`."""
-    monkeypatch.setattr("safeft.guarding.EncoderGuard", Strict)
-    monkeypatch.setattr("safeft.comparison.rules.EncoderGuard", Strict)
+    guard_with(Strict)
 
 
 @pytest.fixture
 def command(compared: Comparison, tmp_path: Path) -> list[object]:
     """Only the model as it is, greedily, behind the default policy."""
-    changes = ["recipes=[]", "reference=untuned", "decodings.temperatures=[0]"]
-    sets = [word for one in [*changes, "policies=[default]"] for word in ("--set", one)]
     where = ["--output", tmp_path / "run", "--workers", 1]
-    return ["compare", compared.matrix, *sets, *where]
+    return ["compare", compared.matrix, *options(*UNTRAINED, "policies=[default]"), *where]
 
 
 @pytest.mark.usefixtures("strict")

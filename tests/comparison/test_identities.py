@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,29 +11,15 @@ from types import SimpleNamespace
 import pytest
 from processes import call, done, refused
 
+from comparison.conftest import UNTRAINED, Guard, options
 from safeft.comparison import load_matrix
 from safeft.comparison.rules import identities, refuse_changed
 from safeft.errors import RunError
 from safeft.guarding.rows import marks
 from safeft.judges import catalogue
-from safeft.records import Label, Response, Verdict
 from safeft.runs import open_run, read_json
 
 POLICY = "name: mine\njudge: encoder-guard\nthreshold: {}\nrefusal: No.\n"
-
-
-class Guard:
-    """A guard that releases everything; its name and training rows are the tests' to choose."""
-
-    name = "guard@1"
-    trained_on = ""
-    measures = "harmful content"
-
-    def __init__(self, *_: object) -> None:
-        pass
-
-    def __call__(self, responses: Sequence[Response]) -> list[Verdict]:
-        return [Verdict(one.prompt.id, Label.NEITHER, self.name) for one in responses]
 
 
 @dataclass(frozen=True)
@@ -46,21 +32,28 @@ class Run:
 
     @property
     def changes(self) -> list[str]:
-        """What it sets in the shared YAML: nothing is trained."""
-        one = ["recipes=[]", "reference=untuned", "decodings.temperatures=[0]"]
-        return [*one, f"policies=[{self.policy}]", "judges=[keyword, mine]"]
+        """What it sets in the shared YAML."""
+        return [*UNTRAINED, f"policies=[{self.policy}]", "judges=[keyword, mine]"]
+
+    @property
+    def where(self) -> list[object]:
+        """Its folder and its one worker."""
+        return ["--output", self.output, "--workers", 1]
 
     def arguments(self) -> list[object]:
         """The command."""
-        sets = [word for one in self.changes for word in ("--set", one)]
-        return ["compare", self.matrix, *sets, "--output", self.output, "--workers", 1]
+        return ["compare", self.matrix, *options(*self.changes), *self.where]
 
 
 @pytest.fixture
-def run(matrix: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(
+    matrix: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    guard_with: Callable[[type[Guard]], None],
+) -> Run:
     """With two judges, one of which can be changed."""
-    monkeypatch.setattr("safeft.guarding.EncoderGuard", Guard)
-    monkeypatch.setattr("safeft.comparison.rules.EncoderGuard", Guard)
+    guard_with(Guard)
     monkeypatch.setattr("safeft.comparison.work._loaded_judge", catalogue.load_judge)
     monkeypatch.setitem(catalogue.SHIPPED, "mine", lambda: judge("mine@1"))
     (tmp_path / "mine.yaml").write_text(POLICY.format(0.5))
@@ -148,9 +141,8 @@ def test_rows_in_common_with_a_judge_are_refused(run: Run, monkeypatch: pytest.M
 
 def test_the_command_refuses_to_mix(run: Run) -> None:
     """From end to end: a finished run, an edited policy; restored, it goes on."""
-    sets = [one for one in run.changes if "judges" not in one]
-    words = [word for one in sets for word in ("--set", one)]
-    command = ["compare", run.matrix, *words, "--output", run.output, "--workers", 1]
+    keyword = (one for one in run.changes if "judges" not in one)
+    command = ["compare", run.matrix, *options(*keyword), *run.where]
     done(*command)
     run.policy.write_text(POLICY.format(0.25))
     result = call(*command)

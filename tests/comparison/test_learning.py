@@ -66,6 +66,16 @@ def test_a_row_without_a_loss_costs_no_label(planned: Plan, change: Change) -> N
     assert {row.value.n for row in learned(planned)} == {5}
 
 
+def test_a_training_that_diverged_costs_the_others_nothing(planned: Plan, change: Change) -> None:
+    """No loss can be read of it, so it has no share; the report is still made."""
+    before = shares(planned)
+    change("frozen", lambda _, __: None)
+    assert shares(planned) == {name: share for name, share in before.items() if name != "frozen"}
+    for name in ("untuned", "baseline", "given"):
+        change(name, lambda _, __: None)
+    assert learned(planned) == ()
+
+
 @pytest.mark.parametrize("loss", [4.0, 4.5])
 def test_without_a_gain_of_the_reference_nothing_is_said(
     planned: Plan, change: Change, loss: float

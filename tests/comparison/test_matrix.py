@@ -11,6 +11,7 @@ import pytest
 from safeft.comparison import Matrix, load_matrix
 from safeft.comparison.cells import Ask, plan
 from safeft.comparison.matrix import Decodings, recipes
+from safeft.comparison.rules import check
 from safeft.errors import ConfigError, DataError, ModelError
 from safeft.records import Decoding
 
@@ -219,15 +220,31 @@ def test_holding_out_every_row_is_refused(small: Matrix, tmp_path: Path) -> None
         plan(held, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("recipes=[baseline, {recipe: baseline, name: copy}]", "'copy' is 'baseline' under an"),
+        ("adapters={mine: [ADAPTER], yours: [ADAPTER]}", "'yours' is 'mine' under another name"),
+    ],
+)
+def test_one_cell_under_two_names_is_refused(
+    matrix: Path, tiny_adapter: Path, tmp_path: Path, change: str, words: str
+) -> None:
+    """Two workers would write into one folder."""
+    changes = [change.replace("ADAPTER", str(tiny_adapter))]
+    with pytest.raises(ConfigError, match=words):
+        check(plan(load_matrix(str(matrix), changes), tmp_path))
+
+
 def test_earlier_epochs_are_asked_greedily_for_the_curve(small: Matrix, tmp_path: Path) -> None:
     """Curve seeds only; the last epoch is asked everything."""
     planned = plan(small, tmp_path)
     greedy, sampled = Decoding(0.0, 0, 12), Decoding(0.7, 0, 12)
-    last = Ask(2, (greedy, sampled), ("none",))
+    last = Ask(2, (greedy, sampled), ())
     cells = {(cell.name, cell.seed): planned.asks(cell) for cell in planned.cells}
-    assert cells["baseline", 0] == [Ask(1, (greedy,), ("none",)), last]
+    assert cells["baseline", 0] == [Ask(1, (greedy,), ()), last]
     assert cells["baseline", 1] == [last]
-    assert cells["untuned", 0] == [Ask(0, (greedy, sampled), ("none",))]
+    assert cells["untuned", 0] == [Ask(0, (greedy, sampled), ())]
 
 
 @pytest.mark.parametrize(

@@ -231,6 +231,16 @@ def test_variance_names_what_it_is_of(planned: Plan) -> None:
     assert found == {("encoder", 2, 0.7)}
 
 
+@pytest.mark.parametrize("words", [("rrrrru", "rrrrrf", "rrrrrr"), ("uuuuuf", "uuuuur", "uuuuur")])
+def test_variance_that_cannot_be_split_is_left_out(planned: Plan, words: Sequence[str]) -> None:
+    """Prompts that not every run could read do not enter; what is left varies no more."""
+    for cell in planned.cells:
+        if cell.name == "calm":
+            for draw in planned.asks(cell)[-1].decodings:
+                judged(planned, cell, 2, "harm", draw, "encoder", words[cell.seed])
+    assert {found.recipe for found in variances(planned)} == {"baseline"}
+
+
 def test_the_share_of_the_gain_has_a_fieller_interval(planned: Plan) -> None:
     """(8 - 7) / (8 - 4), with the crossed t at the comparison's level."""
     found = one(planned, "calm", "gain_share", judge="", suite="test")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -13,6 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+
+from safeft.data import load
 
 COMMIT = "c0ffee" + "0" * 34
 FILES = {
@@ -127,3 +130,18 @@ def test_a_hub_set_is_pinned_and_then_read_offline(
     assert cached == read
     assert all("cannot be reached" in line and "HF_HUB_OFFLINE" in line for line in unreachable)
     assert len(unreachable) == 2
+
+
+def test_a_full_disk_is_not_an_unreachable_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is wrong with this machine reaches the command line as it is."""
+    import huggingface_hub
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", full)
+    with pytest.raises(OSError, match="No space left"):
+        load("org/set")

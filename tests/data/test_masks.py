@@ -89,6 +89,9 @@ def test_a_template_that_refuses_a_turn_is_named(with_template: WithTemplate) ->
     )
     with pytest.raises(ModelError, match=r"row 7: .* refuses it \(no system role\)"):
         encode(CHATS[0], tokenizer, LONG)
+    tokenizer = with_template("unmarked", lambda text: text + "{{ 'a'.index('b') }}")
+    with pytest.raises(ModelError, match=r"row 7: .* refuses it \(substring not found\)"):
+        encode(CHATS[0], tokenizer, LONG)
 
 
 def test_a_missing_chat_template_says_how_to_mend_it(with_template: WithTemplate) -> None:

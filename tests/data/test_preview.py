@@ -84,6 +84,10 @@ def test_control_characters_do_not_reach_the_terminal(tmp_path: Path, write: Wri
     shown = _shown(write(tmp_path / "set.jsonl", [{"text": "a\x1b[31mb"}]))
     assert "\x1b" not in shown
     assert "a␛[31mb" in shown
+    named = [{"text": "a\x9b31mb", "\x1b[32mtopic": "x"}]
+    shown = _shown(write(tmp_path / "set.jsonl", named))
+    assert not {"\x1b", "\x9b"} & set(shown)
+    assert "not used: ␛[32mtopic" in shown
 
 
 def test_the_command_prints_the_preview(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from safeft.data import examples, load
+from safeft.data.shipped import shipped
 from safeft.errors import ConfigError, DataError
 
 Write = Callable[[Path, list[dict[str, Any]]], Path]
@@ -150,3 +151,19 @@ def test_contradicting_options_are_refused(tmp_path: Path, write: Write) -> None
     assert "split: the data says 'a', the option 'b'" in _problem("org/name:a", split="b")
     assert "has no revision" in _problem(path, revision="main")
     assert "is one file" in _problem(path, split="test")
+
+
+def test_the_home_of_nobody_is_no_folder() -> None:
+    """A tilde that stands for nothing is a path that does not exist."""
+    assert "no such file or folder; check the path" in _problem("~nobody-of-this-name/x.jsonl")
+
+
+def test_what_lies_here_wins_over_what_ships(
+    tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with recipes and policies: nobody expects another set than the one in the folder."""
+    monkeypatch.chdir(tmp_path)
+    assert shipped("garden").endswith("recipes/data/garden.jsonl")
+    assert shipped("mine") == "mine"
+    write(tmp_path / "garden" / "train.jsonl", TRAIN)
+    assert len(load(shipped("garden")).rows) == len(TRAIN)

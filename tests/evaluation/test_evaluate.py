@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from safeft.evaluation import Suite, evaluate, read_verdicts, replay, verdict_file, where
+from safeft.evaluation import Suite, evaluate, replay, verdict_file, where
 from safeft.judges import Judge
 from safeft.records import Decoding, Prompt, Response
+from safeft.runs import read_lines
 
 Make = Callable[..., Any]
 SUITE = Suite(
@@ -47,9 +48,8 @@ def test_every_set_and_decoding_has_its_files(fake: Make, reader: Make, tmp_path
     names = ("responses.none.jsonl", "verdicts.one.none.jsonl", "verdicts.two.none.jsonl")
     assert set(files(tmp_path)) == {f"{place}/{name}" for place in PLACES for name in names}
     place = where(tmp_path, SUITE, "harm", DECODINGS[1])
-    assert set(read_verdicts(place / verdict_file("two", "none"))) == {
-        one.id for one in SUITE.prompts["harm"]
-    }
+    records = read_lines(place / verdict_file("two", "none"))
+    assert {record["id"] for record in records} == {one.id for one in SUITE.prompts["harm"]}
 
 
 def test_a_second_evaluation_does_nothing(fake: Make, reader: Make, tmp_path: Path) -> None:

@@ -52,6 +52,25 @@ def test_precision_is_what_was_asked(tiny_model: Path) -> None:
     assert load_model(str(tiny_model), precision="bfloat16").dtype == torch.bfloat16
 
 
+def test_a_model_lies_on_the_accelerator(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When there is one, unless a `device_map` says otherwise; else a CPU would do the work."""
+    from transformers import AutoModelForCausalLM
+
+    given = []
+    load = AutoModelForCausalLM.from_pretrained
+
+    def noted(*arguments: Any, device_map: Any = None, **options: Any) -> Any:
+        given.append(device_map)
+        return load(*arguments, **options)
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", noted)
+    for present in (False, True):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda present=present: present)
+        load_model(str(tiny_model))
+        load_model(str(tiny_model), device_map="cpu")
+    assert given == [None, "cpu", "cuda", "cpu"]
+
+
 def test_weights_in_pickles_are_refused(copy: Copy, tiny_model: Path) -> None:
     """A folder with only pytorch_model.bin is refused: pickles run code when they are read."""
     from safetensors.torch import load_file

@@ -12,9 +12,17 @@ from typing import Any
 import pytest
 
 from safeft.errors import RunError, StoredError
-from safeft.report import SCHEMA, Document, estimates_json, read_estimates, write_estimates
+from safeft.report import SCHEMA, Document, estimates_json, read_estimates
 
 Damage = Callable[[dict[str, Any]], object]
+
+
+def stored(content: Document | dict[str, Any], folder: Path) -> Path:
+    """The file of a document, or of a record that no document gives."""
+    path = folder / "estimates.json"
+    text = estimates_json(content) if isinstance(content, Document) else json.dumps(content)
+    path.write_text(text, encoding="utf-8")
+    return path
 
 
 def finite(document: Document) -> Document:
@@ -30,18 +38,18 @@ def finite(document: Document) -> Document:
 def test_round_trip(document: Document, tmp_path: Path) -> None:
     """Reading gives back the very document that was written."""
     written = finite(document)
-    assert read_estimates(write_estimates(written, tmp_path / "estimates.json")) == written
+    assert read_estimates(stored(written, tmp_path)) == written
 
 
 def test_round_trip_of_lost_numbers(document: Document, tmp_path: Path) -> None:
     """Writing what was read gives the same bytes, NaN included."""
-    path = write_estimates(document, tmp_path / "estimates.json")
+    path = stored(document, tmp_path)
     assert estimates_json(read_estimates(path)) == path.read_text(encoding="utf-8")
 
 
 def test_an_empty_document_is_a_document(tmp_path: Path) -> None:
     """Nothing measured yet is not damage."""
-    path = write_estimates(Document("empty"), tmp_path / "estimates.json")
+    path = stored(Document("empty"), tmp_path)
     assert read_estimates(path) == Document("empty")
 
 
@@ -80,8 +88,7 @@ def test_unknown_keys_are_left_alone(document: Document, tmp_path: Path) -> None
     record = json.loads(estimates_json(finite(document)))
     record["new"] = 1
     record["estimates"][0]["new"] = 1
-    path = tmp_path / "estimates.json"
-    path.write_text(json.dumps(record), encoding="utf-8")
+    path = stored(record, tmp_path)
     assert read_estimates(path) == finite(document)
 
 
@@ -90,8 +97,7 @@ def test_optional_keys_may_be_missing(document: Document, tmp_path: Path) -> Non
     record = json.loads(estimates_json(document))
     for key in ("runs", "labels", "title", "level", "judges"):
         del record[key]
-    path = tmp_path / "estimates.json"
-    path.write_text(json.dumps(record), encoding="utf-8")
+    path = stored(record, tmp_path)
     found = read_estimates(path)
     assert (found.runs, found.labels, found.title) == ((), {}, "")
     assert (found.level, found.judges) == (0.95, {})
@@ -105,8 +111,7 @@ def test_a_file_of_before_the_keys_were_added_is_read(document: Document, tmp_pa
     for key in ("judge", "epoch", "temperature"):
         del record["variance"][0][key]
     del record["runs"][0]["judge"]
-    path = tmp_path / "estimates.json"
-    path.write_text(json.dumps(record), encoding="utf-8")
+    path = stored(record, tmp_path)
     found = read_estimates(path)
     assert (found.comparisons[0].n, found.comparisons[0].method) == (0, "")
     assert math.isnan(found.comparisons[0].detectable)
@@ -116,7 +121,7 @@ def test_a_file_of_before_the_keys_were_added_is_read(document: Document, tmp_pa
 def test_level_and_judges_are_kept(document: Document, tmp_path: Path) -> None:
     """A report at 90 % stays one."""
     given = replace(finite(document), level=0.9, judges={"keyword": "refusal"})
-    assert read_estimates(write_estimates(given, tmp_path / "estimates.json")) == given
+    assert read_estimates(stored(given, tmp_path)) == given
 
 
 DAMAGES: dict[str, tuple[Damage, str]] = {
@@ -144,8 +149,7 @@ def test_damage_is_refused(name: str, document: Document, tmp_path: Path) -> Non
     damage, message = DAMAGES[name]
     record = json.loads(estimates_json(document))
     damage(record)
-    path = tmp_path / "estimates.json"
-    path.write_text(json.dumps(record), encoding="utf-8")
+    path = stored(record, tmp_path)
     with pytest.raises(StoredError, match=message):
         read_estimates(path)
 

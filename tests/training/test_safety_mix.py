@@ -187,6 +187,25 @@ def test_curated_responses_are_the_pools(ask: Asking, pool: Callable[..., str]) 
     assert len(added(applied)) == 2
 
 
+def test_a_pool_from_which_nothing_is_drawn_needs_no_responses(
+    ask: Asking, pool: Callable[..., str]
+) -> None:
+    """Without look-alikes it does not matter what their pool holds."""
+    harm = pool([{"prompt": "A?", "category": "1", "response": "No."}])
+    bare = pool([{"prompt": "B?", "category": "1"}], "bare")
+    chosen = {"pool": harm, "lookalike_pool": bare, "lookalikes": 0.0}
+    applied = apply(mix(share=0.001, responses="curated", **chosen), TASK, ask(aligned))
+    assert len(added(applied)) == 1
+
+
+def test_a_category_may_hold_any_character(ask: Asking, pool: Callable[..., str]) -> None:
+    """A drawn category is never reported as missing."""
+    rows = pool([{"prompt": "A?", "category": "C#: code", "response": "No."}])
+    chosen = {"pool": rows, "lookalikes": 0.0, "responses": "curated"}
+    notes = apply(mix(share=0.001, **chosen), TASK, ask(aligned)).notes
+    assert notes["categories_without_a_row"] == []
+
+
 def test_curated_without_a_response_is_refused(ask: Asking, pool: Callable[..., str]) -> None:
     """By the number of such rows and the first of them."""
     rows = [

@@ -11,7 +11,7 @@ import pytest
 
 from safeft.assets import folder
 from safeft.errors import ConfigError
-from safeft.training import Recipe, load_recipe, recipe_schema
+from safeft.training import Recipe, load_recipe
 from safeft.training.schema import SafetyMix, SelfGenerated
 
 SHIPPED = sorted(folder("recipes").rglob("*.yaml"))
@@ -126,7 +126,7 @@ def test_trls_default_epochs_are_still_three() -> None:
 
 def test_the_schema_describes_every_field() -> None:
     """Editors complete from it: each key of a recipe and its methods is in it."""
-    schema = recipe_schema()
+    schema = Recipe.model_json_schema()
     assert set(schema["properties"]) == set(Recipe.model_fields)
     for method in METHODS.values():
         assert set(schema["$defs"][method.__name__]["properties"]) == set(method.model_fields)

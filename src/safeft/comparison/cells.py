@@ -40,7 +40,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What is asked of one epoch of a cell."""
+    """What is asked of one epoch of a cell, behind no guard and behind each policy."""
 
     epoch: int
     decodings: tuple[Decoding, ...]
@@ -68,11 +68,11 @@ class Plan:
     def asks(self, cell: Cell) -> list[Ask]:
         """The last epoch under every decoding and policy; earlier ones greedily, for the curve."""
         every = tuple(self.matrix.decodings.all(self.suite.max_new_tokens))
-        last = Ask(cell.epochs, every, ("none", *self.matrix.policies))
+        last = Ask(cell.epochs, every, tuple(self.matrix.policies))
         if cell.seed not in self.matrix.curve_seeds:
             return [last]
         greedy = tuple(one for one in every if one.temperature == 0) or every[:1]
-        return [*(Ask(epoch, greedy, ("none",)) for epoch in range(1, cell.epochs)), last]
+        return [*(Ask(epoch, greedy, ()) for epoch in range(1, cell.epochs)), last]
 
 
 def plan(matrix: Matrix, output: Path, *, trust_remote_code: bool = False) -> Plan:

@@ -177,19 +177,18 @@ def _seen(values: Iterator[str]) -> list[str]:
 def comparisons(plan: Plan) -> tuple[ComparisonRow, ...]:
     """Each recipe minus the reference, simultaneous over recipes, for each metric."""
     finals = last(plan)
-    reference = finals[plan.matrix.reference]
+    found = {name: list(_compared(plan, arm)) for name, arm in finals.items()}
     rows: list[ComparisonRow] = []
-    for row, cube in _compared(plan, reference):
+    for row, cube in found.pop(plan.matrix.reference):
         others = {
             name: (match, other)
-            for name, arm in finals.items()
-            if name != reference.name
-            for match, other in _compared(plan, arm)
-            if _same(match, row)
+            for name, pairs in found.items()
+            for match, other in pairs
+            if place(match) == place(row)
         }
         # One prompt, or one value in each arm, is too little for a difference: none is printed.
         with suppress(DataError):
-            rows += _against(plan, finals, reference, cube, others) if others else ()
+            rows += _against(plan, finals, row.metric, cube, others)
     return tuple(rows)
 
 
@@ -201,31 +200,31 @@ def _compared(plan: Plan, arm: Arm) -> Iterator[tuple[Row, Floats]]:
     yield from (pair for pair in read(utilities(plan, arm)) if pair[0].metric in COMPARED)
 
 
-def _same(one: Row, other: Row) -> bool:
-    return replace(one, recipe="", epoch=0) == replace(other, recipe="", epoch=0)
+def place(row: Row) -> Row:
+    """What the numbers of two recipes must share to be compared."""
+    return replace(row, recipe="", epoch=0)
 
 
 def _against(
     plan: Plan,
     finals: dict[str, Arm],
-    reference: Arm,
+    metric: str,
     cube: Floats,
     others: dict[str, tuple[Row, Floats]],
 ) -> Iterator[ComparisonRow]:
-    metric = next(iter(others.values()))[0].metric
     found = simultaneous(
         {name: other for name, (_, other) in others.items()},
         cube,
         plan.matrix.level,
         bounded=metric not in UNBOUNDED,
         fixed=[name for name in others if finals[name].fixed],
-        reference_fixed=reference.fixed,
+        reference_fixed=finals[plan.matrix.reference].fixed,
     )
     for name, one in found.items():
         value = one.contrast
         yield ComparisonRow(
             others[name][0],
-            reference.name,
+            plan.matrix.reference,
             value.difference,
             value.low,
             value.high,

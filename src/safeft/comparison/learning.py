@@ -38,11 +38,19 @@ def learned(plan: Plan) -> tuple[EstimateRow, ...]:
 
 
 def _losses(finals: dict[str, Arm]) -> dict[str, Floats]:
-    """Seeds × test rows × 1 of all recipes that have them; only rows that all could read."""
+    """Seeds × test rows × 1 of all recipes that have them; only rows that all could read.
+
+    A recipe whose training diverged has a run without any loss: it leaves the rows to the others.
+    """
     found = {name: utility(arm, "loss.jsonl", "loss") for name, arm in finals.items()}
-    losses = {name: cube for name, cube in found.items() if cube is not None}
+    losses = {
+        name: cube
+        for name, cube in found.items()
+        if cube is not None and not np.isnan(cube).all(axis=(1, 2)).any()
+    }
     read = [~np.isnan(loss).any(axis=(0, 2)) for loss in losses.values()]
-    return {name: loss[:, np.logical_and.reduce(read)] for name, loss in losses.items()}
+    together = np.logical_and.reduce(read)
+    return {name: loss[:, together] for name, loss in losses.items()} if together.any() else {}
 
 
 def labelled(rows: tuple[EstimateRow, ...]) -> dict[str, str]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 from safeft.comparison.cells import Plan
-from safeft.comparison.estimating import cubes, read, utilities
+from safeft.comparison.estimating import COMPARED, cubes, read, utilities
 from safeft.comparison.matrix import Matrix
 from safeft.comparison.readings import Arm, Floats, arms, last
 from safeft.judges import load_judge
@@ -15,14 +16,7 @@ from safeft.report import Run
 from safeft.runs import read_json
 from safeft.stats import run_means
 
-_DOTS = (
-    "fulfilment_rate",
-    "refusal_rate",
-    "over_refusal_rate",
-    "held_out_loss",
-    "rouge_l",
-    "train_seconds",
-)
+_DOTS = (*COMPARED, "train_seconds")
 
 
 def runs(plan: Plan) -> tuple[Run, ...]:
@@ -69,25 +63,25 @@ def notes(plan: Plan) -> tuple[str, ...]:
     return (*found, *_methods(plan), *_truncations(plan))
 
 
-def _methods(plan: Plan) -> list[str]:
+def _trained(plan: Plan) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What the first training of each recipe has noted."""
+    for name, arm in last(plan).items():
+        path = arm.cells[0].folder / "training" / "train.json"
+        if path.is_file():
+            yield name, read_json(path)
+
+
+def _methods(plan: Plan) -> Iterator[str]:
     """What each recipe's data methods did: rows, keep rates, missing categories."""
-    said = []
-    for name, arm in last(plan).items():
-        path = arm.cells[0].folder / "training" / "train.json"
-        methods = read_json(path)["methods"] if path.is_file() else {}
-        for method, facts in methods.items():
+    for name, noted in _trained(plan):
+        for method, facts in noted["methods"].items():
             listed = "; ".join(f"{key} {value}" for key, value in facts.items() if value != [])
-            said.append(f"{name}: {method}: {listed}.")
-    return said
+            yield f"{name}: {method}: {listed}."
 
 
-def _truncations(plan: Plan) -> list[str]:
-    said = []
-    for name, arm in last(plan).items():
-        path = arm.cells[0].folder / "training" / "train.json"
-        rows = read_json(path)["rows"] if path.is_file() else {}
-        if rows.get("truncated") or rows.get("fully_masked"):
-            said.append(
-                f"{name}: {rows['truncated']} rows truncated, {rows['fully_masked']} fully masked."
-            )
-    return said
+def _truncations(plan: Plan) -> Iterator[str]:
+    for name, noted in _trained(plan):
+        rows = noted["rows"]
+        if rows["truncated"] or rows["fully_masked"]:
+            cut, masked = rows["truncated"], rows["fully_masked"]
+            yield f"{name}: {cut} rows truncated, {masked} fully masked."

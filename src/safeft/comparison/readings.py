@@ -73,24 +73,15 @@ def labels(
     plan: Plan, arm: Arm, key: str, draws: Sequence[Decoding], judge: str, policy: str
 ) -> Labels:
     """Labels, shape (training seeds, prompts, decoding seeds)."""
-    names = [prompt.id for prompt in plan.suite.prompts[key]]
-    return np.array(
-        [
-            [
-                [str(verdicts[name].label) for name in names]
-                for draw in draws
-                if (verdicts := _verdicts(plan, arm, cell, key, draw, judge, policy))
-            ]
-            for cell in arm.cells
+    prompts = plan.suite.prompts[key]
+
+    def read(cell: Cell, draw: Decoding) -> list[str]:
+        place = where(cell.folder / f"epoch-{arm.epoch}", plan.suite, key, draw)
+        return [
+            str(one.label) for one in read_verdicts(place / verdict_file(judge, policy), prompts)
         ]
-    ).transpose(0, 2, 1)
 
-
-def _verdicts(
-    plan: Plan, arm: Arm, cell: Cell, key: str, draw: Decoding, judge: str, policy: str
-) -> dict[str, Any]:
-    place = where(cell.folder / f"epoch-{arm.epoch}", plan.suite, key, draw)
-    return dict(read_verdicts(place / verdict_file(judge, policy)))
+    return np.array([[read(cell, draw) for draw in draws] for cell in arm.cells]).transpose(0, 2, 1)
 
 
 def share(found: Labels, *wanted: Label) -> Floats:

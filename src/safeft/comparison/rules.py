@@ -24,6 +24,7 @@ Identities = dict[str, dict[str, dict[str, Any]]]
 def check(plan: Plan) -> None:
     """Raises ConfigError for unknown judges or policies and for a guard that would grade itself.
 
+    Raises ConfigError too for one cell under two names, whose workers would write the same files.
     Raises ModelError for a model that cannot be asked the suite, and for adapters that are not
     there. What only training and asking would find is looked for while there is any to do.
     """
@@ -33,6 +34,7 @@ def check(plan: Plan) -> None:
             f"suite {plan.suite.name!r}: a comparison needs one set of kind harm and at most one "
             f"of kind over_refusal, found {', '.join(kinds)}"
         )
+    _refuse_twins(plan.cells)
     graders = {name: load_judge(name) for name in plan.matrix.judges}
     for name in plan.matrix.policies:
         _refuse_self_grading(name, graders)
@@ -44,6 +46,17 @@ def check(plan: Plan) -> None:
     if todo := unfinished(plan):
         _refuse_unanswerable(plan, tokenizer)
         _refuse_untrainable(plan, todo)
+
+
+def _refuse_twins(cells: Iterable[Cell]) -> None:
+    first: dict[Path, Cell] = {}
+    for cell in cells:
+        other = first.setdefault(cell.folder, cell)
+        if other is not cell:
+            raise ConfigError(
+                f"{cell.name!r} is {other.name!r} under another name: nothing in them differs; "
+                "keep one of them"
+            )
 
 
 def unfinished(plan: Plan) -> list[Cell]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
 
 from safeft.comparison.cells import Plan
-from safeft.comparison.estimating import cubes, read
+from safeft.comparison.estimating import cubes, place, read
 from safeft.comparison.readings import Arm, Floats, codes, decodings, labels, last
+from safeft.errors import DataError
 from safeft.records import Estimate, EstimateRow, Row, VarianceRow
 from safeft.stats import (
     NO_INTERVAL,
@@ -18,6 +20,7 @@ from safeft.stats import (
     flip_rate,
     prediction_interval,
     run_means,
+    run_sd,
     spread_ratio,
 )
 from safeft.stats.intervals import Interval
@@ -36,7 +39,10 @@ def variances(plan: Plan) -> tuple[VarianceRow, ...]:
         drawn = decodings(plan, arm)
         temperature = max(drawn, key=lambda one: (len(drawn[one]), one))
         for row, cube in _fulfilments(plan, arm, plan.matrix.judges[:1]):
-            if row.temperature == temperature and _varies(cube):
+            if row.temperature != temperature:
+                continue
+            # One run, one prompt, or one verdict throughout has nothing to split.
+            with suppress(DataError):
                 rows += [
                     VarianceRow(
                         arm.name, row.suite, RATE,
@@ -52,7 +58,7 @@ def stability(plan: Plan) -> tuple[EstimateRow, ...]:
     """Prompts whose verdict flips between runs, and run-to-run SDs over the reference's."""
     finals, level = last(plan), plan.matrix.level
     reference = finals[plan.matrix.reference]
-    base = {_place(row): cube for row, cube in _fulfilments(plan, reference, plan.matrix.judges)}
+    base = {place(row): cube for row, cube in _fulfilments(plan, reference, plan.matrix.judges)}
     rows: list[EstimateRow] = []
     for arm in finals.values():
         for row, cube in _fulfilments(plan, arm, plan.matrix.judges):
@@ -60,7 +66,7 @@ def stability(plan: Plan) -> tuple[EstimateRow, ...]:
             if len(_runs(cube)) > 1:
                 coming = prediction_interval(cube, level)
                 rows.append(_row(row, "fulfilment_next_run", coming, len(cube)))
-            other = base.get(_place(row))
+            other = base.get(place(row))
             if arm is not reference and other is not None and _repeated(cube, other):
                 rows.append(_row(row, "run_sd_ratio", _ratio(cube, other, level), len(cube)))
     return tuple(rows)
@@ -71,14 +77,14 @@ def _flips(plan: Plan, arm: Arm, row: Row) -> Iterator[EstimateRow]:
     name = next(one for one, kind in plan.suite.kinds.items() if kind == "harm")
     draws = decodings(plan, arm)[row.temperature]
     cube = codes(labels(plan, arm, name, draws, row.judge, "none"))
-    if ((~np.isnan(cube)).sum(axis=(0, 2)) > 1).any():
+    with suppress(DataError):  # no prompt was read twice
         yield _row(row, "flip_rate", flip_rate(cube, plan.matrix.level), len(cube))
 
 
 def _ratio(cube: Floats, other: Floats, level: float) -> Interval:
     """The ratio of two run-to-run SDs; runs that are all equal have no spread to divide."""
     if _spread(cube) and _spread(other):
-        return spread_ratio(cube, other, level).spread
+        return spread_ratio(cube, other, level)
     runs = len(_runs(cube)) + len(_runs(other))
     if _spread(other):
         return Interval(0.0, 0.0, 0.0, runs, f"{NO_SPREAD} between the recipe's runs")
@@ -93,20 +99,10 @@ def _fulfilments(plan: Plan, arm: Arm, judges: list[str]) -> Iterator[tuple[Row,
         )
 
 
-def _place(row: Row) -> Row:
-    return replace(row, recipe="", epoch=0)
-
-
 def _row(row: Row, metric: str, value: Interval, seeds: int) -> EstimateRow:
     """A number about several runs has no smallest or largest run."""
     ends = (value.low, value.high, value.n, seeds, math.nan, math.nan, value.method)
     return EstimateRow(replace(row, metric=metric), Estimate(value.estimate, *ends))
-
-
-def _varies(cube: Floats) -> bool:
-    """Whether two runs or more have read two prompts or more, with different verdicts."""
-    runs = ~np.isnan(cube).any(axis=(0, 2))
-    return cube.shape[0] * cube.shape[2] > 1 and runs.sum() > 1 and bool(np.nanvar(cube))
 
 
 def _runs(cube: Floats) -> Floats:
@@ -120,4 +116,4 @@ def _repeated(*cubes: Floats) -> bool:
 
 
 def _spread(cube: Floats) -> bool:
-    return float(np.ptp(_runs(cube))) > 0
+    return run_sd(_runs(cube)) > 0

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -78,9 +78,9 @@ def _evaluate(plan: Plan, cell: Cell, ask: Ask, adapters: list[Path]) -> None:
     def generator() -> Generator:
         return TransformersGenerator(*loaded(), plan.matrix.model, plan.matrix.batch_size)
 
-    judges = {name: _judge(name) for name in plan.matrix.judges}
+    judges = {name: partial(_loaded_judge, name) for name in plan.matrix.judges}
     evaluate(generator, plan.suite, ask.decodings, judges, place)
-    for policy in ask.policies[1:]:
+    for policy in ask.policies:
         for decoding in ask.decodings:
             _guarded(plan, policy, decoding, judges, place)
     if plan.test:
@@ -90,7 +90,11 @@ def _evaluate(plan: Plan, cell: Cell, ask: Ask, adapters: list[Path]) -> None:
 
 
 def _guarded(
-    plan: Plan, policy: str, decoding: Decoding, judges: dict[str, Callable[[], Judge]], place: Path
+    plan: Plan,
+    policy: str,
+    decoding: Decoding,
+    judges: Mapping[str, Callable[[], Judge]],
+    place: Path,
 ) -> None:
     """The guard over the stored answers: the same texts, so that guard off and on compare."""
 
@@ -106,10 +110,6 @@ def _guarded(
         return guard(replay(answers, plan.matrix.model, "transformers"), policy)
 
     evaluate(generator, plan.suite, [decoding], judges, place, policy)
-
-
-def _judge(name: str) -> Callable[[], Judge]:
-    return lambda: _loaded_judge(name)
 
 
 @cache

@@ -8,6 +8,7 @@ files themselves are read by `readers`, which can name a broken row.
 from __future__ import annotations
 
 import contextlib
+import errno
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -167,6 +168,8 @@ def _hub_errors(repository: str, revision: str | None) -> Iterator[None]:
             "check the name, or run `hf auth login` if it is private"
         ) from None
     except Exception as error:  # the HTTP client's classes differ between hub versions
+        if getattr(error, "errno", None) == errno.ENOSPC:
+            raise
         raise DataError(
             f"{repository}: no such local file or folder, and the hub cannot be reached "
             f"({type(error).__name__}); check the path, the network, HF_ENDPOINT and HF_HUB_OFFLINE"

@@ -87,10 +87,15 @@ def _chat(example: Example, tokenizer: Tokenizer) -> tuple[Sequence[int], Sequen
             f"{_name(tokenizer)}: has no chat template; use an instruction-tuned model, or put a "
             "chat_template.jinja beside its tokenizer"
         )
+    if not tokenizer.is_fast:
+        raise ModelError(
+            f"{_name(tokenizer)}: cannot say which characters a token covers; "
+            "use a model with a tokenizer.json"
+        )
     try:
         marked = _MARKS.search(tokenizer.get_chat_template())
         return (_marked if marked else _compared)(example, tokenizer)
-    except (TemplateError, ArithmeticError, LookupError, TypeError) as error:
+    except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as error:
         raise ModelError(
             f"{example.place}: the chat template of {_name(tokenizer)} refuses it ({error})"
         ) from None
@@ -102,7 +107,6 @@ def _name(tokenizer: Tokenizer) -> str:
 
 def _marked(example: Example, tokenizer: Tokenizer) -> tuple[Sequence[int], Sequence[bool]]:
     """The template's own marks decide."""
-    _require_offsets(tokenizer)
     encoded = tokenizer.apply_chat_template(
         [asdict(turn) for turn in example.messages],
         tokenize=True,
@@ -114,7 +118,6 @@ def _marked(example: Example, tokenizer: Tokenizer) -> tuple[Sequence[int], Sequ
 
 def _compared(example: Example, tokenizer: Tokenizer) -> tuple[Sequence[int], Sequence[bool]]:
     """The rendered turns decide: from where the answer is prompted to the end of its turn."""
-    _require_offsets(tokenizer)
     full = _render(tokenizer, example.messages)
     spans = _spans(example, tokenizer, full)
     encoded = tokenizer(full, add_special_tokens=False, return_offsets_mapping=True)
@@ -123,14 +126,6 @@ def _compared(example: Example, tokenizer: Tokenizer) -> tuple[Sequence[int], Se
         for first, last in encoded["offset_mapping"]
     ]
     return encoded["input_ids"], mask
-
-
-def _require_offsets(tokenizer: Tokenizer) -> None:
-    if not tokenizer.is_fast:
-        raise ModelError(
-            f"{_name(tokenizer)}: cannot say which characters a token covers; "
-            "use a model with a tokenizer.json"
-        )
 
 
 def _render(tokenizer: Tokenizer, messages: Sequence[Message], opening: bool = False) -> str:

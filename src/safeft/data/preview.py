@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 Segment = tuple[str, bool]  # a piece of text, and whether it is trained
 # Control characters in data must not reach the terminal; line breaks and tabs may.
-_PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {127: 0x2421}
+_PICTURES = {
+    **{code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"},
+    127: 0x2421,
+    **dict.fromkeys(range(128, 160), 0xFFFD),  # these begin escape sequences too, and have none
+}
 
 
 def header(source: Source) -> str:
@@ -100,4 +104,4 @@ def _is_plain(console: Console) -> bool:
 
 
 def _line(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    console.print(text.translate(_PICTURES), markup=False, highlight=False, soft_wrap=True)

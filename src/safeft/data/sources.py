@@ -11,7 +11,7 @@ from pathlib import Path
 from safeft.data import formats, layout
 from safeft.data.readers import READERS, read
 from safeft.data.rows import Source, SourceRow, fingerprint
-from safeft.errors import ConfigError, DataError, did_you_mean
+from safeft.errors import ConfigError, DataError, nearest
 
 _WRITTEN = re.compile(r"(?P<name>.+?)(@(?P<revision>[\w./-]+))?(:(?P<split>[\w./-]+))?")
 _HUB = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
@@ -59,7 +59,7 @@ def load(
 
 
 def _address(source: str, revision: str | None, split: str | None) -> _Address:
-    if Path(source).expanduser().exists():  # a local name may hold `@` and `:`
+    if _path(source).exists():  # a local name may hold `@` and `:`
         return _Address(source, revision, split)
     written = _WRITTEN.fullmatch(source)
     if written is None:
@@ -71,6 +71,13 @@ def _address(source: str, revision: str | None, split: str | None) -> _Address:
     )
 
 
+def _path(name: str) -> Path:
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:  # `~name` of a user that does not exist
+        return Path(name)
+
+
 def _agreed(option: str, written: str | None, given: str | None) -> str | None:
     if written and given and written != given:
         raise ConfigError(f"{option}: the data says {written!r}, the option {given!r}; give one")
@@ -78,7 +85,7 @@ def _agreed(option: str, written: str | None, given: str | None) -> str | None:
 
 
 def _files(address: _Address) -> layout.Files:
-    path = Path(address.name).expanduser()
+    path = _path(address.name)
     if not path.exists():
         _refuse_missing_path(path, address.name)
         return layout.hub(address.name, address.revision, address.split)
@@ -99,8 +106,7 @@ def _refuse_missing_path(path: Path, name: str) -> None:
     if not siblings:
         hint = "; check the path (a hub set is written org/name)"
     else:
-        near = did_you_mean(path.name, siblings)
-        hint = near if "did you mean" in near else f"; {path.parent}/ has no such name"
+        hint = nearest(path.name, siblings) or f"; {path.parent}/ has no such name"
     raise DataError(f"{name}: no such file or folder{hint}")
 
 

@@ -6,19 +6,16 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from safeft.data.formats import Example, fingerprint
+from safeft.data.formats import Example
 from safeft.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Two disjoint parts, each in the order of the source, and the fingerprint of each."""
+    """Two disjoint parts, each in the order of the source."""
 
     train: tuple[Example, ...]
     test: tuple[Example, ...]
-    seed: int
-    train_fingerprint: str
-    test_fingerprint: str
 
 
 def split(examples: Sequence[Example], test_fraction: float = 0.1, seed: int = 0) -> Split:
@@ -39,7 +36,7 @@ def split(examples: Sequence[Example], test_fraction: float = 0.1, seed: int = 0
             f"split: {len(examples)} rows leave nothing to {'test' if train else 'train'} on at "
             f"test_fraction {test_fraction}; give more distinct prompts or a larger fraction"
         )
-    return Split(train, test, seed, fingerprint(train), fingerprint(test))
+    return Split(train, test)
 
 
 def _key(item: Example) -> str:

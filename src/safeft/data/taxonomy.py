@@ -34,9 +34,3 @@ def domain_of(category: str) -> str:
     if not category.isdigit():
         return category
     return next((domain for end, domain in _ENDS if int(category) <= end), category)
-
-
-def category_name(category: str) -> str:
-    """The name of a category number, or the category as it is."""
-    known = category.isdigit() and 1 <= int(category) <= len(CATEGORIES)
-    return CATEGORIES[int(category) - 1] if known else category

@@ -46,11 +46,9 @@ def respond(
 
 def stored(path: Path, prompts: Sequence[Prompt]) -> list[Response]:
     """The responses of a finished file, in prompt order; StoredError when it lacks a prompt."""
-    records = _by_id(path, prompts)
     return [
         Response(prompt, record["text"], record["finish"], record["tokens"])
-        for prompt in prompts
-        if (record := records[prompt.id])
+        for prompt, record in zip(prompts, _records(path, prompts), strict=True)
     ]
 
 
@@ -69,8 +67,7 @@ def judged(judge: Callable[[], Judge], responses: Sequence[Response], path: Path
                 if not all(one.prompt.id in done for one in part):
                     pairs = zip(part, _verdicts(judge(), part), strict=True)
                     lines.append(_verdict(*pair) for pair in pairs if pair[1].prompt_id not in done)
-    records = _by_id(path, [one.prompt for one in responses])
-    return [_read(records[one.prompt.id]) for one in responses]
+    return read_verdicts(path, [one.prompt for one in responses])
 
 
 def _begun(lines: Lines, judge: Callable[[], Judge]) -> set[str]:
@@ -93,7 +90,7 @@ def _verdicts(judge: Judge, part: Sequence[Response]) -> list[Verdict]:
     return verdicts
 
 
-def _by_id(path: Path, prompts: Sequence[Prompt]) -> dict[str, dict[str, Any]]:
+def _records(path: Path, prompts: Sequence[Prompt]) -> list[dict[str, Any]]:
     records = {record["id"]: record for record in read_lines(path)}
     missing = [one.id for one in prompts if one.id not in records]
     if missing:
@@ -101,16 +98,18 @@ def _by_id(path: Path, prompts: Sequence[Prompt]) -> dict[str, dict[str, Any]]:
             f"{path}: holds no record of {missing[0]!r}; it belongs to other prompts, or is "
             "damaged; delete it to have it made again"
         )
-    return records
+    return [records[one.id] for one in prompts]
 
 
-def read_verdicts(path: Path) -> dict[str, Verdict]:
-    """The verdicts of a finished file by prompt id; the responses need not be there."""
-    return {record["id"]: _read(record) for record in read_lines(path)}
+def read_verdicts(path: Path, prompts: Sequence[Prompt]) -> list[Verdict]:
+    """The verdicts of a finished file, in prompt order; the responses need not be there.
 
-
-def _read(record: dict[str, Any]) -> Verdict:
-    return Verdict(record["id"], Label(record["label"]), record["judge"], record["scores"])
+    Raises StoredError when it lacks a prompt.
+    """
+    return [
+        Verdict(record["id"], Label(record["label"]), record["judge"], record["scores"])
+        for record in _records(path, prompts)
+    ]
 
 
 def _verdict(response: Response, verdict: Verdict) -> dict[str, Any]:

@@ -26,7 +26,8 @@ def encoder_folder() -> Path:
     Raises ModelError when neither is there or when the weights are not the expected bytes.
     """
     folder = _packaged() or _from_hub()
-    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    with (folder / "model.safetensors").open("rb") as weights:
+        digest = hashlib.file_digest(weights, "sha256").hexdigest()
     if digest != SHA256:
         raise ModelError(
             f"{folder}/model.safetensors: sha256 {digest[:12]}… is not all-MiniLM-L6-v2; reinstall "

@@ -26,6 +26,7 @@ def export(
 
     Raises RunError when `output` is not empty, ModelError when the adapter does not fit.
     """
+    output = output.resolve()  # `.` has no name to write beside, and a link cannot be replaced
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):
         raise RunError(f"{output} is not an empty folder; choose another --output")
     check_adapter(adapter)
@@ -46,9 +47,7 @@ def _whole(output: Path) -> Iterator[Path]:
     try:
         with disk_watched(partial):
             yield partial
-        if output.is_dir():
-            output.rmdir()
-        partial.rename(output)
+        partial.rename(output)  # also over an empty folder
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -57,8 +56,13 @@ def _whole(output: Path) -> Iterator[Path]:
 def _merge(
     model: str, adapter: Path, folder: Path, precision: str | None, trust_remote_code: bool
 ) -> None:
+    # On the CPU: merging takes seconds there too, and not every model fits on the accelerator.
     merged = load_model(
-        model, adapters=[adapter], precision=precision, trust_remote_code=trust_remote_code
+        model,
+        adapters=[adapter],
+        precision=precision,
+        device_map="cpu",
+        trust_remote_code=trust_remote_code,
     )
     merged.save_pretrained(folder)
     load_tokenizer(model, trust_remote_code=trust_remote_code).save_pretrained(folder)

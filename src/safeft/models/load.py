@@ -57,12 +57,16 @@ def load_model(
 ) -> Any:
     """A causal language model in evaluation mode, with adapters merged in order.
 
-    `options` go to `from_pretrained` untouched (device_map, quantization_config, …).
+    It lies on the accelerator when there is one. `options` go to `from_pretrained` untouched
+    (quantization_config, …); a `device_map` among them says where it lies instead.
     Raises ModelError when the weights or an adapter cannot be loaded or are incomplete.
     """
+    import torch
     from transformers import AutoModelForCausalLM
 
     source = resolve(name)
+    if torch.cuda.is_available():
+        options = {"device_map": "cuda"} | options
     model, found = _loading(
         source,
         AutoModelForCausalLM.from_pretrained,

@@ -6,7 +6,7 @@ from safeft.report.estimates import SCHEMA, estimates_json, read_estimates
 from safeft.report.markdown import report_markdown
 from safeft.report.page import report_html
 from safeft.report.tables import estimates_csv
-from safeft.report.writing import write_estimates, write_report
+from safeft.report.writing import write_report
 
 __all__ = [
     "SCHEMA",
@@ -19,6 +19,5 @@ __all__ = [
     "read_estimates",
     "report_html",
     "report_markdown",
-    "write_estimates",
     "write_report",
 ]

@@ -87,6 +87,12 @@ def bare(value: float, metric: str) -> str:
     return f"{value:.1f}" if metric.endswith("_seconds") else f"{value:.3f}"
 
 
+def points(value: float, metric: str) -> str:
+    """A difference or a spread: those of rates are percentage points."""
+    unit = " pp" if is_share(metric) and math.isfinite(value) else ""
+    return f"{bare(value, metric)}{unit}"
+
+
 def interval(low: float, high: float, metric: str) -> str:
     """`[low, high]`, or a clear word that there is none."""
     if math.isfinite(low) and math.isfinite(high):
@@ -141,9 +147,8 @@ def difference_cell(row: ComparisonRow | None) -> Cell:
     if row is None or not math.isfinite(row.difference):
         return Cell(MISSING)
     metric = row.row.metric
-    unit = " pp" if is_share(metric) else ""
     return Cell(
-        value=f"{'+' if row.difference >= 0 else ''}{bare(row.difference, metric)}{unit}",
+        value=f"{'+' if row.difference >= 0 else ''}{points(row.difference, metric)}",
         interval=interval(row.low, row.high, metric) if shows(row) else NO_INTERVAL,
         spread=probability(row.p_adjusted if shows(row) else math.nan, "p_adj"),
         size=f"n={row.n}{TIMES}{row.n_seeds}{_once(row)}" if row.n else "",
@@ -183,8 +188,7 @@ def _detectable(row: ComparisonRow) -> str:
     """What this comparison could have shown; silence about less is no evidence."""
     if not math.isfinite(row.detectable):
         return ""
-    unit = " pp" if is_share(row.row.metric) else ""
-    return f" (80% power from {bare(row.detectable, row.row.metric)}{unit})"
+    return f" (80% power from {points(row.detectable, row.row.metric)})"
 
 
 def _once(row: ComparisonRow) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from safeft.records import ComparisonRow, Row
 from safeft.report.cells import Cell, difference_cell, probability, reading, shows
 from safeft.report.section import Section
-from safeft.report.view import OVERALL, View, unguarded
+from safeft.report.view import OVERALL, View, differ, unguarded
 
 # Named where the document's comparisons differ in them.
 NAMED = ("model", "data", "engine", "suite", "judge")
@@ -15,7 +15,8 @@ NAMED = ("model", "data", "engine", "suite", "judge")
 
 def comparisons(view: View) -> Section:
     """Every comparison, of every metric."""
-    differing = [name for name in NAMED if _differ(view, name)]
+    rows = [entry.row for entry in view.document.comparisons]
+    differing = [name for name in NAMED if differ(rows, name)]
     return Section(
         key="comparisons",
         title="Comparisons",
@@ -27,10 +28,6 @@ def comparisons(view: View) -> Section:
         columns=("recipe", "reference", "metric", "difference", "reading"),
         rows=tuple(_row(view, entry, differing) for entry in view.document.comparisons),
     )
-
-
-def _differ(view: View, name: str) -> bool:
-    return len({getattr(entry.row, name) for entry in view.document.comparisons}) > 1
 
 
 def _row(view: View, entry: ComparisonRow, differing: list[str]) -> tuple[Cell, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from safeft.records import Estimate, Row, VarianceRow
 from safeft.report.cells import heading, size
 from safeft.report.drawing import FULFILMENT as FULFILMENT_COLOUR
 from safeft.report.drawing import GRID, INK, REFUSAL, draw
+from safeft.report.section import Headed, each
 from safeft.report.sections import several_epochs
 from safeft.report.trust import circumstances
 from safeft.report.view import FULFILMENT, Line, View
@@ -40,11 +41,9 @@ CURVES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """One figure of the page: its anchor, heading, words for those who cannot see it, and SVG."""
+class Picture(Headed):
+    """One figure of the page, and words for those who cannot see it."""
 
-    key: str
-    title: str
     words: str
     svg: str
 
@@ -70,18 +69,8 @@ class Panel:
 
 def pictures(view: View) -> tuple[Picture, ...]:
     """Every figure that has something to show. Raises ImportError without matplotlib."""
-    drawn = (*_each(view, forest), *_each(view, epochs), variance(view))
+    drawn = (*each(view, forest), *each(view, epochs), variance(view))
     return tuple(picture for picture in drawn if picture is not None)
-
-
-def _each(view: View, figure: Callable[[View], Picture | None]) -> Iterator[Picture | None]:
-    """The figure of each part of the view, told apart by who judged."""
-    for place, part in enumerate(view.parts):
-        found = figure(part)
-        if found is not None and len(view.parts) > 1:
-            title = f"{found.title}, judge {', '.join(part.judges)}"
-            found = replace(found, key=f"{found.key}-{place}" if place else found.key, title=title)
-        yield found
 
 
 def forest(view: View) -> Picture | None:

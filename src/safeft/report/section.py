@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from safeft.records import Row
 from safeft.report.cells import TIMES, Cell, estimate_cell
@@ -13,15 +14,35 @@ JUDGED = ("refusal_rate", "neither_rate")
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
-    """One table: `key` is its anchor in the page; `heat` asks for tinted cells."""
+class Headed:
+    """A part of the report: `key` is its anchor in the page."""
 
     key: str
     title: str
+
+
+Part = TypeVar("Part", bound=Headed)
+
+
+@dataclass(frozen=True, slots=True)
+class Section(Headed):
+    """One table; `heat` asks for tinted cells."""
+
     caption: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     heat: bool = False
+
+
+def each(view: View, make: Callable[[View], Part | None]) -> Iterator[Part]:
+    """What is made of each part of the view, told apart by who judged."""
+    for place, part in enumerate(view.parts):
+        found = make(part)
+        if found is not None and len(view.parts) > 1:
+            title = f"{found.title}, judge {', '.join(part.judges)}"
+            found = replace(found, key=f"{found.key}-{place}" if place else found.key, title=title)
+        if found is not None:
+            yield found
 
 
 def legend(view: View) -> str:

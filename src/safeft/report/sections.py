@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from safeft.records import Row
 from safeft.report.cells import ONE_RUN, Cell, bounds, difference_cell, estimate_cell
 from safeft.report.differences import comparisons
 from safeft.report.groups import by_category, by_domain
-from safeft.report.section import JUDGED, Section, elsewhere, headings, judged, legend
+from safeft.report.section import JUDGED, Section, each, elsewhere, headings, judged, legend
 from safeft.report.trust import validity, variance
 from safeft.report.view import (
     FULFILMENT,
@@ -39,26 +38,16 @@ __all__ = [
 def sections(view: View) -> tuple[Section, ...]:
     """Every table that has something to say, in reading order."""
     tables = (
-        *_each(view, headline),
+        *each(view, headline),
         comparisons(view),
-        *_each(view, by_epoch),
-        *_each(view, by_domain),
-        *_each(view, by_category),
-        *_each(view, guarded),
-        *_each(view, validity),
+        *each(view, by_epoch),
+        *each(view, by_domain),
+        *each(view, by_category),
+        *each(view, guarded),
+        *each(view, validity),
         variance(view),
     )
     return tuple(table for table in tables if table.rows)
-
-
-def _each(view: View, table: Callable[[View], Section]) -> Iterator[Section]:
-    """The table of each part of the view, told apart by who judged."""
-    for place, part in enumerate(view.parts):
-        found = table(part)
-        if len(view.parts) > 1:
-            title = f"{found.title}, judge {', '.join(part.judges)}"
-            found = replace(found, key=f"{found.key}-{place}" if place else found.key, title=title)
-        yield found
 
 
 def headline(view: View) -> Section:

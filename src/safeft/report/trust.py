@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from safeft.records import EstimateRow, VarianceRow
-from safeft.report.cells import TIMES, Cell, interval, number, size
+from safeft.report.cells import TIMES, Cell, interval, number, points, size
 from safeft.report.section import Section, elsewhere, headings, judged, legend
 from safeft.report.view import OVERALL, View, unguarded
 
@@ -63,7 +63,7 @@ def circumstances(view: View) -> str:
 
 def _row(view: View, entry: VarianceRow) -> tuple[Cell, ...]:
     spread = Cell(
-        value=number(entry.standard_deviation, entry.metric).replace("%", " pp"),
+        value=points(entry.standard_deviation, entry.metric),
         interval=interval(entry.low, entry.high, entry.metric),
         size=next((size(e.value) for e in view.document.estimates if _measures(e, entry)), ""),
         spread=f"share {number(entry.share, 'share_rate')}",

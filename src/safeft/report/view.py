@@ -184,7 +184,7 @@ class View:
         parts = [self.document.name(row.recipe)]
         for key in CONTEXT:
             # The unguarded model is the rule: a policy is only named where there is one.
-            named = not unguarded(row) if key == "policy" else _differ(siblings, key)
+            named = not unguarded(row) if key == "policy" else differ(siblings, key)
             if named:
                 parts.append(f"{key} {_said(getattr(row, key))}")
         return ", ".join(parts)
@@ -227,7 +227,8 @@ def _said(value: str | float) -> str:
     return f"{value:g}" if isinstance(value, float) else value or "none"
 
 
-def _differ(rows: Iterable[Row], key: str) -> bool:
+def differ(rows: Iterable[Row], key: str) -> bool:
+    """Whether the rows have several values under the key."""
     return len({getattr(row, key) for row in rows}) > 1
 
 

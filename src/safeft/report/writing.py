@@ -9,6 +9,7 @@ from safeft.report.estimates import estimates_json
 from safeft.report.markdown import report_markdown
 from safeft.report.page import report_html
 from safeft.report.tables import estimates_csv
+from safeft.runs import write_text
 
 WRITERS = {
     "estimates.json": estimates_json,
@@ -20,16 +21,6 @@ WRITERS = {
 
 def write_report(document: Document, folder: Path) -> dict[str, Path]:
     """Writes estimates.json, report.csv, report.md and report.html; returns where each one is."""
-    folder.mkdir(parents=True, exist_ok=True)
-    return {name: _write(folder / name, render(document)) for name, render in WRITERS.items()}
-
-
-def write_estimates(document: Document, path: Path) -> Path:
-    """Writes estimates.json alone."""
-    return _write(path, estimates_json(document))
-
-
-def _write(path: Path, text: str) -> Path:
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text, encoding="utf-8", newline="\n")
-    return partial.replace(path)
+    for name, render in WRITERS.items():
+        write_text(folder / name, render(document))
+    return {name: folder / name for name in WRITERS}

@@ -10,11 +10,11 @@ from safeft.stats.contrasts import (
     simultaneous,
 )
 from safeft.stats.intervals import Interval
-from safeft.stats.layout import run_means
-from safeft.stats.planning import detectable_beside, minimum_detectable, prediction_interval
+from safeft.stats.layout import run_means, run_sd
+from safeft.stats.planning import detectable_beside, prediction_interval
 from safeft.stats.rates import NO_INTERVAL, arm, proportion
 from safeft.stats.shares import gain_share
-from safeft.stats.variance import Component, Ratio, components, spread_ratio
+from safeft.stats.variance import Component, components, spread_ratio
 
 __all__ = [
     "NO_INTERVAL",
@@ -22,7 +22,6 @@ __all__ = [
     "Component",
     "Contrast",
     "Interval",
-    "Ratio",
     "Simultaneous",
     "arm",
     "components",
@@ -32,10 +31,10 @@ __all__ = [
     "gain_share",
     "holm",
     "kappa",
-    "minimum_detectable",
     "prediction_interval",
     "proportion",
     "run_means",
+    "run_sd",
     "simultaneous",
     "spread_ratio",
 ]

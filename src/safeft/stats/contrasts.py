@@ -16,6 +16,7 @@ from safeft.stats.layout import Bools, Floats, Summary, cube, summarise
 from safeft.stats.rates import NO_INTERVAL, check_arm
 
 SEED_TERM_MISSING = "was trained once: its seed term is missing"
+NO_VARIANCE = f"{NO_INTERVAL}: no variance in either arm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +40,6 @@ class Contrast:
 
 
 @dataclass(frozen=True, slots=True)
-class Size:
-    """What a contrast is made of: its level, prompts, and the first arm's training seeds."""
-
-    level: float
-    prompts: int
-    seeds: int
-
-
-@dataclass(frozen=True, slots=True)
 class Simultaneous:
     """A contrast whose interval holds together with its siblings, and its Holm-adjusted p."""
 
@@ -67,27 +59,33 @@ def contrast(
     """a - b over fresh training seeds and fresh prompts: the crossed t of `crossed.py`.
 
     a_SPK, b_SPK: training seeds × prompts × decoding seeds, NaN = unread, the same prompts in the
-    same order; seeds and decodes may differ in number; d_p are the paired prompt differences.
-    `bounded` says that values are rates in [0, 1]: half a pseudo-prompt per cell of the paired
-    table is then added to the prompt term (Agresti & Min 2005), so 0/440 against 0/440 keeps a
-    width, and the interval is clipped to [-1, 1]. `a_fixed` and `b_fixed` mark one given model,
-    which has no training-seed term; a recipe trained once has one that cannot be estimated, and
-    `method` says that it is missing.
+    same order; seeds and decodes may differ in number. `bounded` says that values are rates in
+    [0, 1]: half a pseudo-prompt per cell of the paired table is then added to the prompt term
+    (Agresti & Min 2005), so 0/440 against 0/440 keeps a width, and the interval is clipped to
+    [-1, 1]. `a_fixed` and `b_fixed` mark one given model, which has no training-seed term; a recipe
+    trained once has one that cannot be estimated, and `method` says that it is missing.
     Raises ValueError for shapes that do not match, DataError when nothing was read, or when a
     single prompt meets a recipe trained once.
     """
     a, b = _arm(a_SPK, bounded, a_fixed), _arm(b_SPK, bounded, b_fixed)
     read_P = _read_by_either(a, b)
     _check_single_prompt(int(read_P.sum()), (a, a_fixed), (b, b_fixed))
-    pseudo = 1.0 if bounded else 0.0
-    error = crossed_error([a, b], prompt_term(a.influence - b.influence, read_P, pseudo))
+    error = _error(a, b, read_P, bounded)
     difference = a.estimate - b.estimate
-    size = Size(level, int(read_P.sum()), a.seeds)
-    if error.negligible(max(abs(a.estimate), abs(b.estimate))):
-        return _without_variance(difference, error.freedom, size)
-    method = _method((a, a_fixed), (b, b_fixed), size.prompts)
+    half = t_quantile(upper_point(level), error.freedom) * error.standard
     edge = 1.0 if bounded else math.inf
-    return _with_bounds(difference, error, size, edge, method)
+    return Contrast(
+        difference=difference,
+        low=max(-edge, difference - half),
+        high=min(edge, difference + half),
+        standard_error=error.standard,
+        degrees_of_freedom=error.freedom,
+        p=t_two_sided(difference / error.standard, error.freedom) if error.variance else math.nan,
+        method=_method((a, a_fixed), (b, b_fixed), read_P) if error.variance else NO_VARIANCE,
+        level=level,
+        n=int(read_P.sum()),
+        n_seeds=a.seeds,
+    )
 
 
 def simultaneous(
@@ -158,34 +156,18 @@ def _check_single_prompt(count: int, *arms: tuple[Summary, bool]) -> None:
         raise DataError("a contrast on one prompt needs two or more training seeds per recipe")
 
 
-def _with_bounds(difference: float, error: Error, size: Size, edge: float, method: str) -> Contrast:
-    """The t interval, clipped at ± edge, and the two-sided p."""
-    half = t_quantile(upper_point(size.level), error.freedom) * error.standard
-    return Contrast(
-        difference=difference,
-        low=max(-edge, difference - half),
-        high=min(edge, difference + half),
-        standard_error=error.standard,
-        degrees_of_freedom=error.freedom,
-        p=t_two_sided(difference / error.standard, error.freedom),
-        method=method,
-        level=size.level,
-        n=size.prompts,
-        n_seeds=size.seeds,
-    )
+def _error(a: Summary, b: Summary, read_P: Bools, bounded: bool) -> Error:
+    """The crossed error; 0 without any variance: then there is no scale to measure by."""
+    pseudo = 1.0 if bounded else 0.0
+    error = crossed_error([a, b], prompt_term(a.influence - b.influence, read_P, pseudo))
+    dust = error.negligible(max(abs(a.estimate), abs(b.estimate)))
+    return Error(0.0, error.freedom) if dust else error
 
 
-def _without_variance(difference: float, freedom: float, size: Size) -> Contrast:
-    """Unbounded values without any variance: equal or different, but no scale to measure it by."""
-    method = f"{NO_INTERVAL}: no variance in either arm"
-    ends = (difference, difference, 0.0, freedom, math.nan, method)
-    return Contrast(difference, *ends, size.level, size.prompts, size.seeds)
-
-
-def _method(a: tuple[Summary, bool], b: tuple[Summary, bool], prompts: int) -> str:
+def _method(a: tuple[Summary, bool], b: tuple[Summary, bool], read_P: Bools) -> str:
     """Names the design and what each arm of one run leaves out."""
     if a[0].seeds > 1 or b[0].seeds > 1:
-        name = "crossed seeds × prompts t" if prompts > 1 else "Welch t over training seeds"
+        name = "crossed seeds × prompts t" if read_P.sum() > 1 else "Welch t over training seeds"
     else:
         name = "paired prompt-clustered t"
     notes = [_note(*a, "first arm"), _note(*b, "second arm")]

@@ -48,9 +48,3 @@ def chi_square_ratio_quantile(probability: float, freedom: float) -> float:
 def f_quantile(probability: float, numerator: float, denominator: float) -> float:
     """Quantile of F(numerator, denominator)."""
     return float(special.fdtri(numerator, denominator, probability))
-
-
-def f_two_sided(statistic: float, numerator: float, denominator: float) -> float:
-    """Twice the smaller tail of F(numerator, denominator)."""
-    below = float(special.fdtr(numerator, denominator, statistic))
-    return 2 * min(below, 1 - below)

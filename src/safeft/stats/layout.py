@@ -83,6 +83,16 @@ def run_means(values_SPK: Floats) -> Floats:
     return mean_read(mean_read(values_SPK, axis=2), axis=1)
 
 
+def run_sd(run_S: Floats) -> float:
+    """Standard deviation between two or more run means.
+
+    0 where they differ by no more than the order of a sum: decodes are averaged first, so runs of
+    equal counts need not be equal to the last bit.
+    """
+    dust = 1e-12 * max(1.0, float(np.abs(run_S).max()))
+    return float(run_S.std(ddof=1)) if np.ptp(run_S) > dust else 0.0
+
+
 def summarise(values_SPK: Floats) -> Summary:
     """The pieces of one arm, from an array that went through `cube`."""
     mean_SP = mean_read(values_SPK, axis=2)

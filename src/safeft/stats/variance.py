@@ -14,11 +14,10 @@ from safeft.errors import DataError
 from safeft.stats.distributions import (
     chi_square_ratio_quantile,
     f_quantile,
-    f_two_sided,
     upper_point,
 )
 from safeft.stats.intervals import Interval
-from safeft.stats.layout import Floats, cube, summarise
+from safeft.stats.layout import Floats, cube, run_sd, summarise
 
 Source = Literal["training_seed", "decoding_seed", "prompt", "residual"]
 
@@ -32,14 +31,6 @@ class Component:
     low: float
     high: float
     share: float
-
-
-@dataclass(frozen=True, slots=True)
-class Ratio:
-    """How much one arm's runs spread compared with another's; p tests that they spread alike."""
-
-    spread: Interval
-    p: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,24 +82,21 @@ def components(y_SPK: npt.ArrayLike, level: float = 0.95) -> tuple[Component, ..
     )
 
 
-def spread_ratio(a_SPK: npt.ArrayLike, b_SPK: npt.ArrayLike, level: float = 0.95) -> Ratio:
-    """SD between a's training runs over SD between b's, with the F interval and p.
+def spread_ratio(a_SPK: npt.ArrayLike, b_SPK: npt.ArrayLike, level: float = 0.95) -> Interval:
+    """SD between a's training runs over SD between b's, with the F interval.
 
     a_SPK, b_SPK: training seeds × prompts × decoding seeds; n counts the runs of both arms.
     Assumes normal run means. Few seeds say little: 5 + 5 leave a factor 3.1 either way.
     Raises DataError when an arm has one seed, or runs that are all equal.
     """
     a, b = summarise(cube(a_SPK)).runs, summarise(cube(b_SPK)).runs
-    if min(len(a), len(b)) < 2 or min(np.ptp(a), np.ptp(b)) == 0:
+    if min(len(a), len(b)) < 2 or min(run_sd(a), run_sd(b)) == 0:
         raise DataError("a spread ratio needs two or more training seeds that differ in each arm")
     freedom = (len(a) - 1, len(b) - 1)
-    ratio = float(a.var(ddof=1) / b.var(ddof=1))
-    point = upper_point(level)
-    low = ratio / f_quantile(point, *freedom)
-    high = ratio / f_quantile(1 - point, *freedom)
-    root, low, high = math.sqrt(ratio), math.sqrt(low), math.sqrt(high)
-    interval = Interval(root, low, high, len(a) + len(b), "F over runs")
-    return Ratio(interval, f_two_sided(ratio, *freedom))
+    ratio, point = run_sd(a) / run_sd(b), upper_point(level)
+    low = ratio / math.sqrt(f_quantile(point, *freedom))
+    high = ratio / math.sqrt(f_quantile(1 - point, *freedom))
+    return Interval(ratio, low, high, len(a) + len(b), "F over runs")
 
 
 def _balanced(y_SPK: npt.ArrayLike) -> Floats:

@@ -3,7 +3,7 @@
 from safeft.training.arguments import check_arguments
 from safeft.training.identity import folder_identity, model_identity
 from safeft.training.methods import added_rows
-from safeft.training.recipes import load_recipe, recipe_schema
+from safeft.training.recipes import load_recipe
 from safeft.training.schema import Recipe
 from safeft.training.targets import check_targets
 from safeft.training.train import Trained, finished, train, write_ahead
@@ -18,7 +18,6 @@ __all__ = [
     "folder_identity",
     "load_recipe",
     "model_identity",
-    "recipe_schema",
     "train",
     "write_ahead",
 ]

@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError
 
-from safeft.errors import ConfigError, did_you_mean
+from safeft.errors import ConfigError, did_you_mean, nearest
 from safeft.training.schema import Recipe
 
 # What the libraries raise, somewhere inside, for a value that they do not understand; PEFT, for
@@ -95,6 +95,7 @@ def sft_config(recipe: Recipe, work: Path, *, seed: int, half: bool, quiet: bool
         "dataloader_pin_memory": torch.cuda.is_available(),
         "logging_steps": 5,
         "logging_nan_inf_filter": False,
+        "report_to": "none",
     }
     ours = {
         "output_dir": str(work),
@@ -103,7 +104,6 @@ def sft_config(recipe: Recipe, work: Path, *, seed: int, half: bool, quiet: bool
         "save_strategy": "epoch",
         "max_length": recipe.max_length,
         "disable_tqdm": quiet,
-        "report_to": recipe.trainer.get("report_to", "none"),
     }
     given = _known(recipe, "trainer", recipe.trainer, SFTConfig)
     return made(recipe, lambda: SFTConfig(**{**defaults, **given, **ours}), "trainer: ")
@@ -153,7 +153,7 @@ def _hints(kind: Any) -> dict[str, Any]:
 def _unknown(place: str, hints: Mapping[str, Any]) -> str:
     if alias := _ALIASES.get(place):
         return f"unknown key {place}; did you mean {alias!r}?"
-    return f"unknown key {place}{did_you_mean(place.partition('.')[2], hints).split('; known')[0]}"
+    return f"unknown key {place}{nearest(place.partition('.')[2], hints)}"
 
 
 def _problem(place: str, hint: Any, value: Any) -> str:

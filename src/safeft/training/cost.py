@@ -42,8 +42,7 @@ class Meter:
             def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
                 meter.write(state.epoch or 0.0)
 
-            def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-                meter.write(state.epoch or 0.0)
+            on_train_end = on_save
 
         return Recorder()
 

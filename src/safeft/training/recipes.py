@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from safeft.assets import find, read_yaml
 from safeft.training.schema import Recipe
@@ -15,8 +14,3 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     Raises ConfigError naming the file and the key.
     """
     return read_yaml(find("recipes", name), Recipe, overrides)
-
-
-def recipe_schema() -> dict[str, Any]:
-    """The JSON schema of a recipe, for editors."""
-    return Recipe.model_json_schema()

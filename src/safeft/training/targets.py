@@ -16,11 +16,13 @@ def check_targets(recipe: Recipe, model: str, *, trust_remote_code: bool = False
 
     The model is built without weights, so that this takes no memory and no download.
     """
+    from peft import get_peft_model
+
     skeleton = load_skeleton(model, trust_remote_code=trust_remote_code)
     _refuse_absent(recipe, skeleton)
     # Other initialisations compute with weights, which a skeleton has not.
     config = lora_config(recipe, init_lora_weights=True)
-    fitted(recipe, skeleton, lambda: _adapted(skeleton, config))
+    fitted(recipe, skeleton, lambda: get_peft_model(skeleton, config))
 
 
 def fitted(recipe: Recipe, model: Any, make: Callable[[], Any]) -> Any:
@@ -30,12 +32,6 @@ def fitted(recipe: Recipe, model: Any, make: Callable[[], Any]) -> Any:
     except REFUSALS as error:
         problem = _untargeted(recipe, model, error) or blamed(recipe, error)
         raise ConfigError(f"recipe {recipe.name}: {problem}") from error
-
-
-def _adapted(skeleton: Any, config: Any) -> Any:
-    from peft import get_peft_model
-
-    return get_peft_model(skeleton, config)
 
 
 def _untargeted(recipe: Recipe, model: Any, error: Exception) -> str:
@@ -68,10 +64,6 @@ def _found(wanted: str, names: list[str]) -> bool:
 
 
 def _has(model: Any) -> str:
-    return f"its linear layers end in: {_linear_names(model)}"
-
-
-def _linear_names(model: Any) -> str:
     import torch
 
     linear = {
@@ -79,4 +71,4 @@ def _linear_names(model: Any) -> str:
         for name, module in model.named_modules()
         if isinstance(module, torch.nn.Linear)
     }
-    return ", ".join(sorted(linear))
+    return f"its linear layers end in: {', '.join(sorted(linear))}"

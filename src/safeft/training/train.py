@@ -7,14 +7,14 @@ import logging
 import math
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from safeft.data import Example
 from safeft.data.formats import fingerprint as data_fingerprint
-from safeft.data.masks import Encoded, MaskSummary, encode, summary
+from safeft.data.masks import Encoded, encode, summary
 from safeft.data.sets import to_tokens
 from safeft.errors import DataError
 from safeft.models import default_precision, load_model, load_tokenizer
@@ -64,7 +64,8 @@ def train(
         if not (output / "cost.json").is_file():
             tokenizer = load_tokenizer(model, trust_remote_code=trust_remote_code)
             check_targets(recipe, model, trust_remote_code=trust_remote_code)
-            made = _prepare(recipe, model, examples, store or output, trust_remote_code)
+            known, place = identity["model_hash"], store or output
+            made = _prepare(recipe, model, known, examples, place, trust_remote_code)
             prepared, notes, spent = made
             weights = _load(recipe, model, trust_remote_code)
             cut = _longest(recipe, weights)
@@ -82,7 +83,7 @@ def write_ahead(
     recipe: Recipe, model: str, examples: Sequence[Example], store: Path, trust: bool = False
 ) -> None:
     """Have the recipe's data methods write into `store` what training will read from there."""
-    _prepare(recipe, model, examples, store, trust)
+    _prepare(recipe, model, model_identity(model), examples, store, trust)
 
 
 def finished(output: Path) -> Trained:
@@ -103,11 +104,16 @@ def _identity(recipe: Recipe, model: str, examples: Sequence[Example], seed: int
 
 
 def _prepare(
-    recipe: Recipe, model: str, examples: Sequence[Example], store: Path, trust: bool
+    recipe: Recipe,
+    model: str,
+    identity: str,
+    examples: Sequence[Example],
+    store: Path,
+    trust: bool,
 ) -> tuple[Sequence[Example], dict[str, Any], dict[str, float]]:
     """The examples after every data method, the methods' notes, and what their texts cost."""
     notes: dict[str, Any] = {}
-    context = Context(model_identity(model), cache(lambda: _generator(recipe, model, trust)), store)
+    context = Context(identity, cache(lambda: _generator(recipe, model, trust)), store)
     for method in recipe.methods:
         applied = apply(method, examples, context)
         examples, notes[method.name] = applied.examples, applied.notes
@@ -137,7 +143,7 @@ def _counted(
     recipe: Recipe, examples: Sequence[Example], encoded: Sequence[Encoded], cut: int
 ) -> dict[str, int]:
     """Counts of rows and tokens; DataError when nothing at all would be trained."""
-    counts: MaskSummary = summary(encoded)
+    counts = summary(encoded)
     logger.info("data: %s", counts)
     if counts.truncated and cut < recipe.max_length:
         logger.warning(
@@ -158,13 +164,7 @@ def _counted(
             next(one.place for one, row in zip(examples, encoded, strict=True) if _masked(row)),
             cut,
         )
-    return {
-        "rows": counts.rows,
-        "tokens": counts.tokens,
-        "supervised": counts.supervised,
-        "truncated": counts.truncated,
-        "fully_masked": counts.fully_masked,
-    }
+    return asdict(counts)
 
 
 def _masked(row: Encoded) -> bool:

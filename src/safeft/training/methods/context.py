@@ -1,4 +1,4 @@
-"""What a data method may use: the model that is about to be tuned, a seed, and a place to store."""
+"""What a data method may use: the model that is about to be tuned, and a place to store."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from safeft.data import Example
 from safeft.generation import Generator
-from safeft.records import Decoding, Message, Prompt
+from safeft.records import Decoding, Prompt
 from safeft.runs import Lines, fingerprint, read_lines
 
 BATCH = 96  # prompts that are written to disk together
@@ -64,14 +64,3 @@ class Applied:
 
     examples: tuple[Example, ...]
     notes: dict[str, Any] = field(default_factory=dict)
-
-
-def asking(example: Example, id: str) -> Prompt:
-    """The prompt of an example: everything before its last answer."""
-    return Prompt(id, example.messages[:-1])
-
-
-def answering(example: Example, answer: str) -> Example:
-    """The example with another last answer."""
-    messages = (*example.messages[:-1], Message("assistant", answer))
-    return Example(messages, example.row, example.source)

@@ -47,13 +47,13 @@ def safety_mix(config: SafetyMix, examples: Sequence[Example], context: Context)
     )
     mixed = [*examples, *harmful, *benign]
     random.Random(config.seed).shuffle(mixed)
-    covered = Counter(example.source.rpartition("#")[2] for example in harmful)
+    covered = {example.source.partition("#")[2] for example in harmful}
     everything = {row.prompt.category for row in read_pool(config.pool)}
     notes = {
         "harmful": len(harmful),
         "lookalikes": len(benign),
         "share": round(len(harmful) / len(mixed), 4),
-        "categories_without_a_row": sorted(everything - set(covered), key=_natural),
+        "categories_without_a_row": sorted(everything - covered, key=_natural),
     }
     return Applied(tuple(mixed), notes)
 
@@ -98,11 +98,13 @@ def _drawn(
     config: SafetyMix, pool: str, wanted: int, context: Context, *, refusing: bool
 ) -> list[Example]:
     """`wanted` rows in turn from the domains, with answers of the right kind."""
+    if not wanted:
+        return []
     rows = _balanced(read_pool(pool), config.seed)
     answers = _curated(rows, pool) if config.responses == "curated" else {}
-    if config.responses == "self" and wanted:
+    if config.responses == "self":
         # Twice the need at once: the model may answer some harmful prompts or refuse benign ones.
-        asked = [row.prompt for row in rows[: min(len(rows), 2 * wanted + 8)]]
+        asked = [row.prompt for row in rows[: 2 * wanted + 8]]
         written = context.write(asked, Decoding(0.0, 0, config.max_new_tokens))
         answers = _of_kind(asked, written, refusing)
     # Balanced once more: the model may have left out many rows of one domain.

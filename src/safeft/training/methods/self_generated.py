@@ -10,12 +10,13 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 from safeft.data import Example
 from safeft.errors import DataError, PromptError
 from safeft.records import Decoding, Message, Prompt
-from safeft.training.methods.context import Applied, Context, answering, asking
+from safeft.training.methods.context import Applied, Context
 from safeft.training.schema import SelfGenerated
 
 # Talk about the task instead of the answer; SDFT bans such rewrites, and these are our own words.
@@ -46,7 +47,7 @@ def self_generated(config: SelfGenerated, examples: Sequence[Example], context: 
     for index, example in enumerate(examples):
         text = written[str(index)]
         usable = index not in kept and _usable(config.mode, text, example.messages[-1].content)
-        out.append(answering(example, text) if usable else example)
+        out.append(_answered(example, text) if usable else example)
         own += usable
     notes = {"rows": len(examples), "self_generated": own, "kept_by_design": len(kept)}
     asked = len(examples) - len(kept)
@@ -66,10 +67,14 @@ def _written(
 
 def _prompt(mode: str, example: Example, id: str) -> Prompt:
     if mode == "answer":
-        return asking(example, id)
+        return Prompt(id, example.messages[:-1])
     *before, last = example.messages[:-1]
     ask = _ASK.format(request=last.content, answer=example.messages[-1].content)
     return Prompt(id, (*before, Message("user", ask)))
+
+
+def _answered(example: Example, text: str) -> Example:
+    return replace(example, messages=(*example.messages[:-1], Message("assistant", text)))
 
 
 def _reference_rows(rows: int, config: SelfGenerated) -> set[int]:
