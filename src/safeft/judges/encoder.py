@@ -15,11 +15,12 @@ from safeft.judges.coherence import Incoherence, broken, incoherence
 from safeft.judges.head import Floats, Head, features, load_head
 from safeft.judges.identity import identity
 from safeft.judges.phrases import opening, refuses
+from safeft.judges.vocabulary import english
 from safeft.models.encoder import SHA256, encode
 from safeft.records import Label, Response, Verdict
 
 WEIGHTS = Path(__file__).parent / "weights" / "encoder.safetensors"
-RULES = ("coherence", "encoder", "head", "phrases")
+RULES = ("coherence", "defects", "encoder", "head", "phrases", "vocabulary")
 MAX_TOKENS = 128  # of a prompt, an answer or its opening; later words are not read
 _LOG = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ class EncoderJudge:
             return Label.NEITHER
         if refusal >= float(self._head.threshold.item()):
             return Label.REFUSED
-        fault = incoherence(response, similarity)
+        fault = incoherence(response, similarity, english())
         return Label.FULFILLED if fault is None else Label.NEITHER
 
 
