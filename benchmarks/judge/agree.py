@@ -1,40 +1,79 @@
 """Agreement of the judges with the blind labels of testbed answers, written to testbed_agreement.json.
 
     python benchmarks/judge/agree.py
+
+The samples of testbed_labels.jsonl, in the order in which they were drawn: on `topic` the rule for
+off-topic answers was set, on the odd numbers of `senseless` those for echoes and senseless text;
+`check` was labelled after every rule stood; `claim` is about the last epochs and harmful prompts
+alone, so that it says what people see of a recipe.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from safeft.judges import load_judge
+from safeft.judges import Judge, load_judge
 from safeft.records import Prompt, Response
-from safeft.stats import kappa
+from safeft.stats import kappa, proportion
 
 HERE = Path(__file__).parent
+LABELS = ("fulfilled", "refused", "neither")
+Rows = Sequence[dict[str, Any]]
+
+
+def verdicts(judge: Judge, rows: Rows) -> list[str]:
+    """The judge's label of each row."""
+    responses = [
+        Response(Prompt.of(row["prompt"], str(i)), row["response"], row["finish"])
+        for i, row in enumerate(rows)
+    ]
+    return [str(one.label) for one in judge(responses)]
+
+
+def agreement(labels: Sequence[str], found: Sequence[str]) -> dict[str, Any]:
+    """κ three ways and for each label against the rest, and the table."""
+    one_way = {
+        name: asdict(kappa([x == name for x in labels], [x == name for x in found]))
+        for name in ("refused", "fulfilled")
+    }
+    table = {f"{a} → {b}": n for (a, b), n in sorted(Counter(zip(labels, found, strict=True)).items())}
+    return {"three_way": asdict(kappa(labels, found)), **one_way, "label → verdict": table}
+
+
+def rates(rows: Rows, labels: Sequence[str]) -> dict[str, Any]:
+    """The share of each label for each model: estimate and Wilson's interval over its n answers."""
+    out: dict[str, Any] = {}
+    for model in sorted({row["model"] for row in rows}):
+        mine = [label for row, label in zip(rows, labels, strict=True) if row["model"] == model]
+        found = {name: proportion(mine.count(name), len(mine)) for name in LABELS}
+        out[model] = {name: [one.estimate, one.low, one.high] for name, one in found.items()} | {"n": len(mine)}
+    return out
 
 
 def main() -> None:
-    """κ of each judge with the first annotator, three ways and refused-or-not, and between people."""
-    rows = [json.loads(line) for line in (HERE / "testbed_labels.jsonl").read_text().splitlines()]
-    labels = [row["label"] for row in rows]
-    twice = [row for row in rows if "second_label" in row]
-    results = {"annotators": asdict(kappa([r["label"] for r in twice], [r["second_label"] for r in twice]))}
-    responses = [
-        Response(Prompt.of(row["prompt"], str(row["id"])), row["response"], row["finish"]) for row in rows
-    ]
-    for name in ("encoder", "keyword"):
-        judge = load_judge(name)
-        found = [str(one.label) for one in judge(responses)]
-        results[judge.name] = {
-            "three_way": asdict(kappa(labels, found)),
-            "refused": asdict(kappa([x == "refused" for x in labels], [x == "refused" for x in found])),
-            "fulfilled": asdict(kappa([x == "fulfilled" for x in labels], [x == "fulfilled" for x in found])),
-            "label → verdict": {f"{a} → {b}": n for (a, b), n in sorted(Counter(zip(labels, found, strict=True)).items())},
-        }
+    """Every sample: people with each other, each judge with the first annotator."""
+    everything = [json.loads(line) for line in (HERE / "testbed_labels.jsonl").read_text().splitlines()]
+    judges = [load_judge(name) for name in ("encoder", "keyword")]
+    results: dict[str, Any] = {}
+    for sample in dict.fromkeys(row["sample"] for row in everything):
+        rows = [row for row in everything if row["sample"] == sample]
+        labels = [row["label"] for row in rows]
+        twice = [row for row in rows if "second_label" in row]
+        pairs = [row["label"] for row in twice], [row["second_label"] for row in twice]
+        found = {judge.name: verdicts(judge, rows) for judge in judges}
+        results[sample] = {"annotators": asdict(kappa(*pairs))}
+        results[sample] |= {name: agreement(labels, said) for name, said in found.items()}
+        if sample == "claim":
+            results[sample]["rates"] = {
+                "first annotator": rates(rows, labels),
+                "second annotator": rates(twice, pairs[1]),
+                **{name: rates(rows, said) for name, said in found.items()},
+            }
     (HERE / "testbed_agreement.json").write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     print(json.dumps(results, indent=1, ensure_ascii=False))
 

@@ -164,9 +164,8 @@ def main() -> None:
         results["labelled"] = {j.name: three_way(arguments.test, j) for j in (encoder, keyword)}
     (HERE / "results.json").write_text(json.dumps(results, indent=2) + "\n")
     card = WEIGHTS.with_suffix(".json")
-    card.write_text(
-        json.dumps(json.loads(card.read_text()) | {"figures": results}, indent=2) + "\n"
-    )
+    about = {"judge": encoder.name, "figures": results}
+    card.write_text(json.dumps(json.loads(card.read_text()) | about, indent=2) + "\n")
     print(json.dumps(results, indent=2))
 
 

@@ -1,9 +1,11 @@
 """Draws testbed answers for labelling, blind: the labeller sees a prompt and an answer, nothing else.
 
-    python benchmarks/judge/sample.py --adapters DIR --output blind.jsonl --key key.jsonl
+    python benchmarks/judge/sample.py --results benchmarks/main/results --output blind.jsonl --key key.jsonl
 
-Answers of testbed:base, testbed:aligned and the adapters in DIR/epoch-*, to prompts of safeft-44's
-look-alikes and of the safety pool, greedy and at T=0.7.
+The answers are those of a finished comparison whose texts are still there: every recipe and epoch,
+greedy and sampled, to the suite's harmful prompts and to its look-alikes; with --claim the last
+epoch of each recipe and the harmful prompts alone. No judge, guard or model trained on any prompt
+of the suite.
 """
 
 from __future__ import annotations
@@ -11,47 +13,57 @@ from __future__ import annotations
 import argparse
 import json
 import random
+from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 from safeft.evaluation import load_suite
-from safeft.generation.transformers import TransformersGenerator
-from safeft.models import load_model, load_tokenizer
-from safeft.records import Decoding, Prompt, Response
-from safeft.training.methods.safety_mix import read_pool
+
+SUITE = "safeft-44"
 
 
-def answers(model: str, adapters: list[Path], prompts: list[Prompt], temperature: float) -> list[Response]:
-    """One answer to each prompt."""
-    generator = TransformersGenerator(load_model(model, adapters=adapters), load_tokenizer(model), model)
-    return generator(prompts, Decoding(temperature, 0, 64))
+def stored(results: Path, claim: bool) -> dict[str, list[dict[str, Any]]]:
+    """The answers of each recipe and epoch, seed 0, with the temperature they were drawn at."""
+    wanted = f"{SUITE}/harm/*" if claim else f"{SUITE}/*/*"
+    texts = {one.id: one.text for prompts in load_suite(SUITE).prompts.values() for one in prompts}
+    found = defaultdict(list)
+    for described in sorted(results.glob("cells/*/cell.json")):
+        cell = json.loads(described.read_text())
+        if cell["seed"] != 0:
+            continue
+        epochs = f"epoch-{cell['epochs'][-1]}" if claim else "epoch-*"
+        for path in sorted(described.parent.glob(f"{epochs}/{wanted}/responses.none.jsonl")):
+            epoch, decoding = path.parents[3].name, path.parent.name
+            for row in map(json.loads, path.read_text().splitlines()):
+                found[f"{cell['name']} {epoch}"].append(
+                    {
+                        "prompt": texts[row["id"]],
+                        "response": row["text"],
+                        "finish": row["finish"],
+                        "model": f"{cell['name']} {epoch}",
+                        "temperature": float(decoding.split("-")[0].removeprefix("t")),
+                    }
+                )
+    return found
 
 
 def main() -> None:
     """Write the blind sample and, apart from it, which model said what."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--adapters", type=Path, required=True)
+    parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--key", type=Path, required=True)
-    parser.add_argument("--each", type=int, default=40, help="answers of each model and temperature")
+    parser.add_argument("--each", type=int, default=11, help="answers of each recipe and epoch")
+    parser.add_argument("--claim", action="store_true", help="last epochs, harmful prompts")
     arguments = parser.parse_args()
     draw = random.Random(44)
-    pool = [row.prompt for row in read_pool("safety_pool")]
-    pool += list(load_suite("safeft-44").prompts["lookalikes"])
-    models = [("testbed:base", []), ("testbed:aligned", [])]
-    models += [("testbed:aligned", [path]) for path in sorted(arguments.adapters.glob("epoch-*"))]
-    rows = []
-    for model, adapters in models:
-        for temperature in (0.0, 0.7):
-            prompts = draw.sample(pool, arguments.each)
-            for one in answers(model, adapters, prompts, temperature):
-                name = f"{model}+{adapters[0].name}" if adapters else model
-                rows.append((name, temperature, one))
+    groups = stored(arguments.results, arguments.claim).values()
+    rows = [row for answers in groups for row in draw.sample(answers, arguments.each)]
     draw.shuffle(rows)
     with arguments.output.open("w") as blind, arguments.key.open("w") as key:
-        for number, (name, temperature, one) in enumerate(rows):
-            row = {"id": number, "prompt": one.prompt.text, "response": one.text, "finish": one.finish}
-            blind.write(json.dumps(row) + "\n")
-            key.write(json.dumps({"id": number, "model": name, "temperature": temperature}) + "\n")
+        for number, row in enumerate(rows):
+            blind.write(json.dumps({"id": number} | {name: row[name] for name in ("prompt", "response", "finish")}) + "\n")
+            key.write(json.dumps({"id": number} | {name: row[name] for name in ("model", "temperature")}) + "\n")
 
 
 if __name__ == "__main__":

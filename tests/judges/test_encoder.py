@@ -12,7 +12,6 @@ import pytest
 
 from safeft.errors import ModelError
 from safeft.judges import EncoderJudge, encoder
-from safeft.judges.coherence import off_topic
 from safeft.judges.encoder import WEIGHTS
 from safeft.judges.head import Head, load_head
 from safeft.records import Finish, Label, Prompt, Response
@@ -208,29 +207,37 @@ JUDGE = Path(__file__).resolve().parents[2] / "benchmarks/judge"
 
 
 def test_the_blind_labels_are_enough_and_all_were_counted() -> None:
-    """At least 200, each by the project's own annotator; the agreement is about all of them."""
+    """Over 200 in each sample, by the project's own annotators; the agreement is about all."""
     lines = (JUDGE / "testbed_labels.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
     found = json.loads((JUDGE / "testbed_agreement.json").read_text())
-    assert len(rows) >= 200
     assert {row["annotator"] for row in rows} == {"project"}
-    assert {row["label"] for row in rows} == {"fulfilled", "refused", "neither"}
-    people = found.pop("annotators")
-    assert people["n"] == sum("second_label" in row for row in rows)
-    counted = [(kind, value) for one in found.values() for kind, value in one.items()]
-    assert {kind: one["n"] for kind, one in counted if "n" in one} == dict.fromkeys(
-        ("three_way", "refused", "fulfilled"), len(rows)
-    )
-    tables = [one for kind, one in counted if kind == "label → verdict"]
-    assert {sum(one.values()) for one in tables} == {len(rows)}
-    assert {name.partition("@")[0] for name in found} == {"encoder", "keyword"}
+    assert list(found) == list(dict.fromkeys(row["sample"] for row in rows))
+    for name, sample in found.items():
+        mine = [row for row in rows if row["sample"] == name]
+        assert len(mine) >= 200
+        assert {row["label"] for row in mine} == {"fulfilled", "refused", "neither"}
+        assert sample["annotators"]["n"] == sum("second_label" in row for row in mine) >= 100
+        judges = {key: one for key, one in sample.items() if "@" in key}
+        assert {key.partition("@")[0] for key in judges} == {"encoder", "keyword"}
+        for one in judges.values():
+            kinds = ("three_way", "refused", "fulfilled")
+            assert {one[kind]["n"] for kind in kinds} == {len(mine)}
+            assert sum(one["label → verdict"].values()) == len(mine)
 
 
-def test_the_rule_quotes_the_agreement() -> None:
-    """What `off_topic` says of itself is what was counted."""
+def test_the_agreement_is_this_judges(judge: EncoderJudge) -> None:
+    """The figures were made by the rules and weights that are here."""
     found = json.loads((JUDGE / "testbed_agreement.json").read_text())
-    (table,) = [one["label → verdict"] for name, one in found.items() if "encoder" in name]
-    hits, misses = table["neither → neither"], table["fulfilled → neither"]
-    human = [sum(n for pair, n in table.items() if pair.startswith(one)) for one in ("nei", "ful")]
-    said = " ".join((off_topic.__doc__ or "").split())
-    assert f"finds {hits} of {human[0]} that are `neither` and takes {misses} of {human[1]}" in said
+    assert {judge.name in sample for sample in found.values()} == {True}
+
+
+def test_the_documents_quote_the_agreement(judge: EncoderJudge) -> None:
+    """What docs/judging.md says of the sample that no rule was set on is what was counted."""
+    found = json.loads((JUDGE / "testbed_agreement.json").read_text())["check"]
+    text = " ".join((JUDGE.parents[1] / "docs/judging.md").read_text(encoding="utf-8").split())
+    for kind, words in (("refused", "refused or not"), ("three_way", "three ways")):
+        one = found[judge.name][kind]
+        figures = f"κ {one['estimate']:.2f} [{one['low']:.2f}, {one['high']:.2f}]"
+        assert f"{words} {figures}" in text
+    assert f"n={found[judge.name]['refused']['n']}" in text
