@@ -4,8 +4,9 @@
 
 The samples of testbed_labels.jsonl, in the order in which they were drawn: on `topic` the rule for
 off-topic answers was set, on the odd numbers of `senseless` those for echoes and senseless text;
-`check` was labelled after every rule stood; `claim` is about the last epochs and harmful prompts
-alone, so that it says what people see of a recipe.
+`check` was labelled after every rule stood. `second_garden` and `claim` are about the last epochs
+and harmful prompts alone, before and after the garden's answers took their present form: `claim`
+says what people see of a recipe.
 """
 
 from __future__ import annotations
