@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from itertools import cycle, islice
 from multiprocessing import get_context, parent_process
+from multiprocessing.queues import SimpleQueue
 from threading import RLock, Thread
 from typing import TypeVar
 
@@ -32,7 +34,11 @@ def run_all(
     if workers == 1:
         yield from map(function, tasks)
         return
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_single_thread)
+    context = get_context("spawn")
+    places = context.SimpleQueue()
+    for place in _dealt(workers):
+        places.put(place)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_alone, initargs=(places,))
     try:
         with _deaf_to_interrupts():
             futures = [pool.submit(function, task) for task in tasks]
@@ -52,6 +58,16 @@ def run_all(
         pool.shutdown(cancel_futures=True)
 
 
+def _dealt(workers: int) -> list[str]:
+    """An accelerator for each worker, of those that this process may use; empty without any."""
+    import torch
+
+    count = torch.cuda.device_count()
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = chosen.split(",") if chosen else list(map(str, range(count)))
+    return list(islice(cycle(names[:count]), workers))
+
+
 @contextmanager
 def _deaf_to_interrupts() -> Iterator[None]:
     """Processes that start in here never hear Ctrl-C; the parent does, once this is over.
@@ -65,7 +81,10 @@ def _deaf_to_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _single_thread() -> None:
+def _alone(places: SimpleQueue[str]) -> None:
+    """One thread, and one accelerator where there are any: TRL would spread over all it sees."""
+    if not places.empty():
+        os.environ["CUDA_VISIBLE_DEVICES"] = places.get()
     Thread(target=_end_with_parent, daemon=True).start()
 
     import torch

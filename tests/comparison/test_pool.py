@@ -1,0 +1,40 @@
+"""Workers see one accelerator each, so that a training does not spread over its neighbours'."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from safeft.comparison import pool
+
+NAME = "CUDA_VISIBLE_DEVICES"
+
+
+@pytest.fixture
+def two(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with two accelerators, and no choice made among them."""
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.delenv(NAME, raising=False)
+
+
+@pytest.mark.usefixtures("two")
+def test_accelerators_are_dealt_out_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By number, or by the names that a scheduler gave; more workers than those share them."""
+    assert pool._dealt(2) == ["0", "1"]
+    monkeypatch.setenv(NAME, "GPU-a,GPU-b")
+    assert pool._dealt(3) == ["GPU-a", "GPU-b", "GPU-a"]
+
+
+@pytest.mark.usefixtures("two")
+def test_a_worker_sees_the_one_that_it_was_dealt() -> None:
+    """Whatever a library in the worker asks for, there is one accelerator only."""
+    assert set(pool.run_all(os.getenv, [NAME] * 8, workers=2)) <= {"0", "1"}
+
+
+def test_without_accelerators_nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a CPU the workers' environment is the parent's."""
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    monkeypatch.delenv(NAME, raising=False)
+    assert pool._dealt(2) == []
+    assert set(pool.run_all(os.getenv, [NAME, NAME], workers=2)) == {None}
