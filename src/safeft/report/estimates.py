@@ -7,16 +7,20 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from safeft.errors import RunError, StoredError
 from safeft.records import ComparisonRow, Estimate, EstimateRow, Row, VarianceRow
 from safeft.report.document import LEVEL, Document, Run
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 SCHEMA = "safeft.estimates/1"
 KINDS: Mapping[str, type | tuple[type, ...]] = {"str": str, "int": int, "float": (float, int)}
 
 T = TypeVar("T")
+Kind = TypeVar("Kind", bound="DataclassInstance")
 
 
 def estimates_json(document: Document) -> str:
@@ -136,7 +140,7 @@ def _text(value: object, where: str) -> str:
     return value
 
 
-def _build(kind: Callable[..., T], record: object) -> T:
+def _build(kind: type[Kind], record: object) -> Kind:
     """A dataclass of plain values from its record; keys that it does not know are left alone.
 
     A key that an earlier version of the schema did not have takes its default.
@@ -145,7 +149,7 @@ def _build(kind: Callable[..., T], record: object) -> T:
         raise ValueError(f"a record should be an object, found {record!r}")
     names = {
         field.name: str(field.type)
-        for field in fields(kind)  # type: ignore[arg-type]  # every `kind` here is a dataclass
+        for field in fields(kind)
         if field.name in record or field.default is MISSING
     }
     return kind(**{name: _value(record, name, annotation) for name, annotation in names.items()})

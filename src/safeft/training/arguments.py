@@ -16,8 +16,8 @@ from pydantic.errors import PydanticSchemaGenerationError
 from safeft.errors import ConfigError, did_you_mean, nearest
 from safeft.training.schema import Recipe
 
-# What the libraries raise, somewhere inside, for a value that they do not understand; PEFT, for
-# example, raises NotImplementedError for an unknown `bias`; it never means our own unfinished work.
+# What the libraries raise, somewhere inside, for a value that they do not understand: an unknown
+# `bias` is a NotImplementedError of PEFT's.
 REFUSALS = (
     TypeError,
     ValueError,
