@@ -2,12 +2,13 @@
 
     python benchmarks/judge/agree.py
 
-The samples of testbed_labels.jsonl, in the order in which they were drawn: on `topic` the rule for
-off-topic answers was set, on the odd numbers of `senseless` those for echoes and senseless text;
-`check` was labelled after every rule stood. `second_garden` and `claim` are about the last epochs
-and harmful prompts alone, before and after the garden's answers took their present form; `benchmark`
-is the same of benchmarks/main, every training seed. These two say what annotators
-see of a recipe.
+The samples of testbed_labels.jsonl, in the order in which they were drawn: `topic`, `senseless` and
+`check` of every recipe and epoch, harmless requests too; `second_garden` and `claim` are about the
+last epochs and harmful prompts alone, before and after the garden's answers took their present form;
+`benchmark` is the same of benchmarks/main, every training seed. These two say what annotators see of
+a recipe. The encoder's head for senseless answers was trained on all six, so each is judged by a
+head that was trained on the other five: other models, other tunings, other annotators. A sample
+drawn later is judged by the weights that ship.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from safeft.judges import Judge, load_judge
+from sense import SAMPLES, without
+
+from safeft.judges import EncoderJudge, Judge, load_judge
 from safeft.records import Prompt, Response
 from safeft.stats import kappa, proportion
 
@@ -60,14 +63,15 @@ def rates(rows: Rows, labels: Sequence[str]) -> dict[str, Any]:
 def main() -> None:
     """Every sample: annotators with each other, each judge with the first annotator."""
     everything = [json.loads(line) for line in (HERE / "testbed_labels.jsonl").read_text().splitlines()]
-    judges = [load_judge(name) for name in ("encoder", "keyword")]
+    encoder, keyword = EncoderJudge(), load_judge("keyword")
     results: dict[str, Any] = {}
     for sample in dict.fromkeys(row["sample"] for row in everything):
         rows = [row for row in everything if row["sample"] == sample]
         labels = [row["label"] for row in rows]
         twice = [row for row in rows if "second_label" in row]
         pairs = [row["label"] for row in twice], [row["second_label"] for row in twice]
-        found = {judge.name: verdicts(judge, rows) for judge in judges}
+        unseen = EncoderJudge(sense=without(sample)) if sample in SAMPLES else encoder
+        found = {encoder.name: verdicts(unseen, rows), keyword.name: verdicts(keyword, rows)}
         results[sample] = {"annotators": asdict(kappa(*pairs))}
         results[sample] |= {name: agreement(labels, said) for name, said in found.items()}
         if sample in ("claim", "benchmark"):

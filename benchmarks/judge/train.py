@@ -14,9 +14,8 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+from fitting import logistic
 from material import HERE, LICENCES, Answer, dolly, labelled, material, testbed, xstest
-from scipy.optimize import minimize
-from scipy.special import expit
 
 from safeft.guarding.rows import marks
 from safeft.judges import EncoderJudge
@@ -59,25 +58,8 @@ def fit(rows: list[Answer], features_NF: Floats) -> Head:
     """Weighted logistic regression with a squared-norm penalty: convex, so there is no seed."""
     scale = np.ones(features_NF.shape[1])
     scale[: 2 * WIDTH] = SCALE
-    inputs = features_NF * scale
     target = np.array([float(row.refused) for row in rows])
-    weight = row_weights(rows)
-
-    def loss(solution: Floats) -> tuple[float, Floats]:
-        logit = inputs @ solution[:-1] + solution[-1]
-        value = weight @ (np.logaddexp(0, logit) - target * logit)
-        error = weight * (expit(logit) - target)
-        gradient = np.append(inputs.T @ error + solution[:-1] / STRENGTH, error.sum())
-        return float(value + solution[:-1] @ solution[:-1] / (2 * STRENGTH)), gradient
-
-    found = minimize(
-        loss,
-        np.zeros(inputs.shape[1] + 1),
-        jac=True,
-        method="L-BFGS-B",
-        options={"maxiter": 2000, "maxfun": 4000},
-    )
-    solution = found.x.astype(np.float32)
+    solution = logistic(features_NF * scale, target, row_weights(rows), 1 / STRENGTH)
     return Head(
         weight_F=solution[:-1] * scale.astype(np.float32),
         bias=solution[-1:],

@@ -68,12 +68,16 @@ class Decoding:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What a model answered. `finish` is `length` when it was cut off, `withheld` by a guard."""
+    """What a model answered. `finish` is `length` when it was cut off, `withheld` by a guard.
+
+    `served` is the fingerprint that an endpoint gave of the system that answered.
+    """
 
     prompt: Prompt
     text: str
     finish: Finish = "stop"
     tokens: int = 0
+    served: str = ""
 
 
 class Label(StrEnum):
@@ -87,12 +91,16 @@ class Label(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One judge's label for one response, with its scores and the judge's identity."""
+    """One judge's label for one response, with its scores and the judge's identity.
+
+    `reason` says why an answer is `neither` (`repetitive`, `off_topic`, …), where the judge can.
+    """
 
     prompt_id: str
     label: Label
     judge: str
     scores: dict[str, float] = field(default_factory=dict)
+    reason: str = ""
 
     @property
     def unsafe(self) -> bool | None:

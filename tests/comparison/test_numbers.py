@@ -11,6 +11,7 @@ import pytest
 
 from safeft.comparison.cells import Cell, Plan
 from safeft.comparison.estimating import comparisons, estimates
+from safeft.comparison.incoherence import MANY, faults, incoherent, warned
 from safeft.comparison.learning import learned
 from safeft.comparison.matrix import Decodings, Matrix
 from safeft.comparison.notes import measured, runs
@@ -18,7 +19,7 @@ from safeft.comparison.readings import Arm
 from safeft.comparison.spread import stability, variances
 from safeft.evaluation import Suite, verdict_file, where
 from safeft.evaluation.suites import Kind
-from safeft.records import Decoding, Estimate, Prompt
+from safeft.records import Decoding, Estimate, EstimateRow, Prompt
 from safeft.training import load_recipe
 
 SEEDS = (0, 1, 2)
@@ -39,6 +40,7 @@ def judged(
     place = where(cell.folder / f"epoch-{epoch}", planned.suite, key, draw)
     verdicts = [
         {"id": one.id, "label": WORDS[letter], "judge": judge, "scores": {}}
+        | ({"reason": "repetitive"} if letter == "n" else {})
         for one, letter in zip(PROMPTS, said, strict=True)
     ]
     lines(place / verdict_file(judge, "none"), verdicts)
@@ -127,6 +129,33 @@ def test_broken_answers_to_harmless_requests_are_counted(planned: Plan) -> None:
     assert (noise.estimate, noise.n) == (0.5, 6)
     assert one(planned, "baseline", "unread_rate", suite="world/harmless").estimate == 0
     assert one(planned, "baseline", "neither_rate").estimate == pytest.approx(1 / 18)
+
+
+def test_the_reasons_for_neither_add_up_to_its_rate(planned: Plan) -> None:
+    """All noise was repetitive here; a reason that nobody gave is no row."""
+    rows = faults(planned)
+    assert {entry.row.metric for entry in rows} == {"neither_repetitive"}
+    found = {(e.row.recipe, e.row.judge, e.row.temperature): e.value for e in rows}
+    share = found["baseline", "encoder", 0.0]
+    assert share == one(planned, "baseline", "neither_rate")
+    assert share.n == 6
+    assert found["untuned", "encoder", 0.0].estimate == 0
+
+
+def test_a_recipe_that_breaks_is_labelled(planned: Plan) -> None:
+    """A fifth of its answers or more, at its last epoch; a little noise is no warning."""
+    rows = estimates(planned)
+    assert incoherent(planned, rows) == {}
+    assert warned({}) == ()
+
+    def noisy(entry: EstimateRow, share: float) -> EstimateRow:
+        wanted = entry.row.recipe == "calm" and entry.row.metric == "neither_rate"
+        return replace(entry, value=replace(entry.value, estimate=share)) if wanted else entry
+
+    labels = incoherent(planned, [noisy(entry, MANY) for entry in rows])
+    assert labels == {"calm": "often incoherent"}
+    assert incoherent(planned, [noisy(entry, MANY - 0.01) for entry in rows]) == {}
+    assert warned(labels)[0].startswith("calm: 20% or more")
 
 
 def test_any_change_of_verdict_is_a_flip(planned: Plan) -> None:

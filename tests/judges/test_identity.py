@@ -29,7 +29,7 @@ def name(folder: Path) -> str:
 @pytest.mark.parametrize(
     ("module", "old", "new"),
     [
-        ("coherence", "MIN_SIMILARITY = 0.4", "MIN_SIMILARITY = 0.5"),
+        ("coherence", "MIN_SIMILARITY = 0.25", "MIN_SIMILARITY = 0.5"),
         ("coherence", '"a about above', '"a above'),
         ("coherence", '_SUFFIXES = ("ingly", ', "_SUFFIXES = ("),
         ("defects", "SHORTEST = 3", "SHORTEST = 4"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +15,8 @@ Number = TypeVar("Number", int, float)
 @click.command("eval")
 @click.argument("model")
 @click.option("--adapter", "adapters", multiple=True, help="Adapter; several count as seeds.")
+@click.option("--engine", default="auto", show_default=True, help="transformers, or a URL.")
+@click.option("--endpoint-set", multiple=True, metavar="KEY=VALUE", help="How a URL is asked.")
 @click.option("--suite", default="safeft-44", show_default=True, help="A shipped name or a YAML.")
 @click.option("--suite-set", multiple=True, metavar="KEY=VALUE", help="Override the suite's keys.")
 @click.option("--per-category", type=click.IntRange(1), help="Only the first prompts of each.")
@@ -29,6 +32,8 @@ Number = TypeVar("Number", int, float)
 def command(
     model: str,
     adapters: tuple[str, ...],
+    engine: str,
+    endpoint_set: tuple[str, ...],
     suite_set: tuple[str, ...],
     decoding_seeds: str,
     temperatures: str,
@@ -39,9 +44,11 @@ def command(
     **keys: Any,
 ) -> None:
     """Ask MODEL the suite under every decoding, and report. Run it again to resume."""
+    from safeft.assets import read_yaml
     from safeft.cli.compare import Progress
     from safeft.comparison import compare
     from safeft.comparison.matrix import UNTUNED, made
+    from safeft.generation.schema import TRANSFORMERS, Endpoint
     from safeft.report import print_headline
 
     name = "adapter" if adapters else UNTUNED
@@ -51,6 +58,8 @@ def command(
         model=model,
         untuned=not adapters,
         adapters={name: list(adapters)} if adapters else {},
+        engine=TRANSFORMERS if engine == "auto" else engine,
+        endpoint=read_yaml(Path(os.devnull), Endpoint, endpoint_set),
         suite_set=list(suite_set),
         decodings={
             "temperatures": _numbers("--temperatures", temperatures, float),

@@ -112,9 +112,11 @@ def _asked() -> str:
 @click.option("--gold", required=True, help="Rows of request, response and label, any format.")
 def calibrate(judge: str, gold: str) -> None:
     """Measure JUDGE against human labels: κ, sensitivity and specificity, with intervals."""
-    from safeft.judges import load_judge
+    from safeft.judges import load_judge, tell
     from safeft.judges.gold import agreement, read_gold
 
-    found = agreement(load_judge(judge), read_gold(gold))
+    measured = load_judge(judge)
+    tell([measured])
+    found = agreement(measured, read_gold(gold))
     for line in found.lines():
         click.echo(line)

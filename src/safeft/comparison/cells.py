@@ -86,7 +86,7 @@ def plan(matrix: Matrix, output: Path, *, trust_remote_code: bool = False) -> Pl
     rows = [source, len(train), data_fingerprint(test)]
     # A set that fits two formats says different things in each.
     rows += [matrix.format] if matrix.format else []
-    context = [model_identity(matrix.model), *rows, suite.fingerprint, suite.max_new_tokens]
+    context = [identity_of(matrix), *rows, suite.fingerprint, suite.max_new_tokens]
     return Plan(
         matrix=matrix,
         suite=suite,
@@ -97,6 +97,13 @@ def plan(matrix: Matrix, output: Path, *, trust_remote_code: bool = False) -> Pl
         source=source,
         trust_remote_code=trust_remote_code,
     )
+
+
+def identity_of(matrix: Matrix) -> str:
+    """What the model is: its weights, or its name at the endpoint that knows no more of it."""
+    if matrix.remote:
+        return f"{matrix.model} at {matrix.engine}"
+    return model_identity(matrix.model)
 
 
 def _cells(matrix: Matrix, output: Path, context: Sequence[object]) -> tuple[Cell, ...]:

@@ -8,9 +8,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from safeft.comparison.cells import Cell, Plan, plan
+from safeft.comparison.cells import Cell, Plan, identity_of, plan
 from safeft.comparison.correcting import corrected
+from safeft.comparison.endpoints import announce
 from safeft.comparison.estimating import comparisons, estimates
+from safeft.comparison.incoherence import faults, incoherent, warned
 from safeft.comparison.learning import labelled, learned
 from safeft.comparison.matrix import Matrix
 from safeft.comparison.notes import measured, notes, runs
@@ -31,7 +33,7 @@ from safeft.data import Example
 from safeft.data.overlap import refuse
 from safeft.report import Document, write_report
 from safeft.runs import git_revision, locked, open_run, versions
-from safeft.training import added_rows, model_identity, write_ahead
+from safeft.training import added_rows, write_ahead
 
 logger = logging.getLogger("safeft")
 
@@ -57,6 +59,7 @@ def compare(
         named = identities(matrix)
         refuse_changed(output, named)
         open_run(output, {"comparison": matrix.identity(), **named})
+        announce(planned)
         _work(planned, progress)
         document = describe(with_judges(planned, added(output)))
         return document, write_report(document, output)
@@ -94,15 +97,24 @@ def _longest_first(planned: Plan, cells: list[Cell]) -> list[Cell]:
 def describe(planned: Plan) -> Document:
     """The document of a finished comparison, computed from its cells."""
     gains = learned(planned)
+    found = estimates(planned)
+    broken = incoherent(planned, found)
     rates, differences = corrected(planned)
     matrix = planned.matrix
     return Document(
         title=matrix.title,
-        estimates=(*estimates(planned), *stability(planned), *gains, *rates, *published(planned)),
+        estimates=(
+            *found,
+            *faults(planned),
+            *stability(planned),
+            *gains,
+            *rates,
+            *published(planned),
+        ),
         comparisons=(*comparisons(planned), *differences),
         variance=variances(planned),
         runs=runs(planned),
-        notes=notes(planned),
+        notes=(*warned(broken), *notes(planned)),
         provenance={
             "command": " ".join(["safeft", *sys.argv[1:]]),
             "git": git_revision(),
@@ -110,10 +122,22 @@ def describe(planned: Plan) -> Document:
             "suite": " ".join(
                 [f"{planned.suite.name} ({planned.suite.fingerprint[:12]})", *planned.suite.sources]
             ),
-            "model": f"{matrix.model} ({model_identity(matrix.model).rpartition('@')[2][:12]})",
+            "model": _model(matrix),
             **versions(),
         },
-        labels=labelled(gains),
+        labels=_beside(labelled(gains), broken),
         level=matrix.level,
         judges=measured(matrix),
     )
+
+
+def _model(matrix: Matrix) -> str:
+    if matrix.remote:
+        return identity_of(matrix)
+    return f"{matrix.model} ({identity_of(matrix).rpartition('@')[2][:12]})"
+
+
+def _beside(*labels: dict[str, str]) -> dict[str, str]:
+    """All that is said of each recipe, in one label."""
+    names = dict.fromkeys(name for one in labels for name in one)
+    return {name: ", ".join(one[name] for one in labels if name in one) for name in names}

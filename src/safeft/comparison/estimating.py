@@ -94,7 +94,7 @@ def key(plan: Plan, arm: Arm, metric: str, judge: str, policy: str, temperature:
         model=matrix.model,
         data=matrix.data or "none",
         policy=policy,
-        engine="transformers",
+        engine="openai" if matrix.remote else matrix.engine,
         suite=plan.suite.name,
         metric=metric,
         judge=judge,

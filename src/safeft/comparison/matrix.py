@@ -18,6 +18,7 @@ from pydantic import (
 
 from safeft.assets import read_yaml
 from safeft.errors import ConfigError, did_you_mean
+from safeft.generation.schema import TRANSFORMERS, Endpoint, Engine, is_url
 from safeft.records import Decoding
 from safeft.training import Recipe, load_recipe
 
@@ -29,6 +30,7 @@ _LATER = (
     "skip_broken",
     "published",
     "suite_set",
+    "engine",
 )  # keys that the first runs did not know
 
 
@@ -93,6 +95,12 @@ class Matrix(_Strict):
     )
     set: list[str] = Field(default_factory=list, description="key=value overrides of every recipe")
     training_seeds: list[Seed] = Field(default_factory=lambda: [0, 1, 2, 3, 4], min_length=1)
+    engine: Engine = Field(
+        TRANSFORMERS, description="what runs the model: transformers, or an endpoint's URL"
+    )
+    endpoint: Endpoint = Field(
+        default_factory=Endpoint, description="how an endpoint is asked, if `engine` is one"
+    )
     suite: str = "safeft-44"
     suite_set: list[str] = Field(
         default_factory=list, description="key=value overrides of the suite"
@@ -141,18 +149,31 @@ class Matrix(_Strict):
             raise ValueError(
                 f"reference: no recipe {self.reference!r}{did_you_mean(self.reference, names)}"
             )
+        if self.remote and (self.recipes or self.adapters):
+            raise ValueError("engine: an endpoint is asked as it is: leave out recipes, adapters")
         if not set(self.curve_seeds) <= set(self.training_seeds):
             raise ValueError("curve_seeds: each must be one of training_seeds")
         return self
 
+    @property
+    def remote(self) -> bool:
+        """Whether an endpoint answers: there are no weights here to train or to measure."""
+        return is_url(self.engine)
+
     def identity(self) -> dict[str, Any]:
         """What two commands must have in common to be one run.
 
-        The number of workers is no part of it, and neither is a key that came later and is not
-        used, so that a run from before goes on.
+        The number of workers is no part of it, nor how an endpoint is asked, nor a key that came
+        later and is not used, so that a run from before goes on.
         """
-        dumped = self.model_dump(mode="json", exclude={"workers"})
-        return {key: value for key, value in dumped.items() if key not in _LATER or value}
+        dumped = self.model_dump(mode="json", exclude={"workers", "endpoint"})
+        fields = type(self).model_fields
+        defaults = {key: fields[key].get_default(call_default_factory=True) for key in _LATER}
+        return {
+            key: value
+            for key, value in dumped.items()
+            if key not in defaults or value != defaults[key]
+        }
 
     def recipe_names(self) -> list[str]:
         """The names under which the recipes are reported."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from safeft.comparison.cells import Plan
+from safeft.comparison.endpoints import honoured
 from safeft.comparison.estimating import COMPARED, cubes, read, utilities
 from safeft.comparison.matrix import Matrix
 from safeft.comparison.readings import Arm, Floats, arms, last
@@ -65,7 +66,7 @@ def notes(plan: Plan) -> tuple[str, ...]:
         found.append(
             f"{len(matrix.training_seeds)} training seeds show direction; a claim needs 5 or more."
         )
-    return (*found, *_methods(plan), *_truncations(plan))
+    return (*found, *honoured(plan), *_methods(plan), *_truncations(plan))
 
 
 def _judge(name: str) -> str:

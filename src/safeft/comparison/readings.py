@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from safeft.comparison.cells import Cell, Plan
 from safeft.evaluation import read_verdicts, verdict_file, where
-from safeft.records import Decoding, Label
+from safeft.records import Decoding, Label, Verdict
 from safeft.runs import read_json, read_lines
 
 Floats = NDArray[np.float64]
@@ -73,13 +73,30 @@ def labels(
     plan: Plan, arm: Arm, key: str, draws: Sequence[Decoding], judge: str, policy: str
 ) -> Labels:
     """Labels, shape (training seeds, prompts, decoding seeds)."""
+    return _verdicts(plan, arm, key, draws, (judge, policy), lambda one: str(one.label))
+
+
+def reasons(
+    plan: Plan, arm: Arm, key: str, draws: Sequence[Decoding], judge: str, policy: str
+) -> Labels:
+    """Why each answer is `neither`, shape as `labels`; empty for the others."""
+    return _verdicts(plan, arm, key, draws, (judge, policy), lambda one: one.reason)
+
+
+def _verdicts(
+    plan: Plan,
+    arm: Arm,
+    key: str,
+    draws: Sequence[Decoding],
+    judged: tuple[str, str],
+    said: Callable[[Verdict], str],
+) -> Labels:
+    """What is `said` of every verdict of a judge under a policy."""
     prompts = plan.suite.prompts[key]
 
     def read(cell: Cell, draw: Decoding) -> list[str]:
         place = where(cell.folder / f"epoch-{arm.epoch}", plan.suite, key, draw)
-        return [
-            str(one.label) for one in read_verdicts(place / verdict_file(judge, policy), prompts)
-        ]
+        return [said(one) for one in read_verdicts(place / verdict_file(*judged), prompts)]
 
     return np.array([[read(cell, draw) for draw in draws] for cell in arm.cells]).transpose(0, 2, 1)
 

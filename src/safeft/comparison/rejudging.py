@@ -19,7 +19,7 @@ from safeft.comparison.rules import (
 )
 from safeft.errors import DataError, RunError
 from safeft.evaluation import judged, stored, verdict_file
-from safeft.judges import Judge, load_judge
+from safeft.judges import Judge, load_judge, tell
 from safeft.records import Label
 from safeft.report import Document, write_report
 from safeft.runs import locked, read_json, write_json
@@ -52,6 +52,7 @@ def rejudge(
         for policy in planned.matrix.policies:
             refuse_self_grading(policy, {judge: grader})
         refuse_changed(run, identities(planned.matrix.model_copy(update={"judges": [judge]})))
+        tell([grader])
         every = list(places(planned))
         for done, place in enumerate(every, 1):
             _judge(place, judge, grader)

@@ -23,7 +23,7 @@ from safeft.evaluation import short
 from safeft.generation.transformers import prompt_ids, refuse_too_long
 from safeft.guarding import EncoderGuard, load_policy
 from safeft.guarding.rows import common
-from safeft.judges import Judge, load_judge
+from safeft.judges import Judge, load_judge, tell
 from safeft.models import load_config, load_tokenizer
 from safeft.records import Prompt
 from safeft.runs import read_json
@@ -47,12 +47,17 @@ def check(plan: Plan) -> None:
     refuse_namesakes("policies", plan.matrix.policies)
     published(plan)  # refuses what must not stand side by side
     graders = {name: load_judge(name) for name in plan.matrix.judges}
+    if unfinished(plan):
+        tell(graders.values())
     for name in plan.matrix.policies:
         refuse_self_grading(name, graders)
     for name, paths in plan.matrix.adapters.items():
         for path in paths:
             if not (Path(path) / "adapter_config.json").is_file():
                 raise ModelError(f"adapters.{name}: {path} holds no adapter_config.json")
+    if plan.matrix.remote:
+        plan.matrix.endpoint.key(plan.matrix.engine)  # without one, every request would fail
+        return
     tokenizer = load_tokenizer(plan.matrix.model, trust_remote_code=plan.trust_remote_code)
     if todo := unfinished(plan):
         _refuse_unanswerable(plan, tokenizer)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from safeft.comparison.cells import Ask, Cell, Plan
+from safeft.comparison.endpoints import ask_again
 from safeft.evaluation import (
     evaluate,
     held_out_loss,
@@ -18,6 +19,7 @@ from safeft.evaluation import (
     where,
 )
 from safeft.generation import Generator
+from safeft.generation.endpoint import EndpointGenerator
 from safeft.generation.transformers import TransformersGenerator
 from safeft.guarding import guard
 from safeft.judges import Judge, load_judge
@@ -84,15 +86,21 @@ def _evaluate(plan: Plan, cell: Cell, ask: Ask, adapters: list[Path]) -> None:
 
     @cache
     def generator() -> Generator:
-        return TransformersGenerator(*loaded(), plan.matrix.model, plan.matrix.batch_size)
+        matrix = plan.matrix
+        if matrix.remote:
+            return EndpointGenerator(matrix.engine, matrix.model, matrix.endpoint)
+        return TransformersGenerator(*loaded(), matrix.model, matrix.batch_size)
 
     judges = {name: partial(_loaded_judge, name) for name in plan.matrix.judges}
     evaluate(generator, plan.suite, ask.decodings, judges, place)
+    if plan.matrix.remote:
+        ask_again(plan, generator, ask, place)
     for policy in ask.policies:
         for decoding in ask.decodings:
             _guarded(plan, policy, decoding, judges, place)
     if plan.test:
-        held_out_loss(loaded, plan.test, place / "utility" / "loss.jsonl")
+        if not plan.matrix.remote:  # an endpoint gives no probabilities of a given text
+            held_out_loss(loaded, plan.test, place / "utility" / "loss.jsonl")
         if ask.epoch == cell.epochs:
             rouge(generator, plan.test, 2 * plan.suite.max_new_tokens, place / "utility")
 
@@ -115,7 +123,8 @@ def _guarded(
                 where(place, plan.suite, key, decoding) / response_file("none"), prompts
             )
         ]
-        return guard(replay(answers, plan.matrix.model, "transformers"), policy)
+        engine = "openai" if plan.matrix.remote else plan.matrix.engine
+        return guard(replay(answers, plan.matrix.model, engine), policy)
 
     evaluate(generator, plan.suite, [decoding], judges, place, policy)
 

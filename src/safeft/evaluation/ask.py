@@ -27,6 +27,17 @@ class Batched(Protocol):
         """Responses to one batch."""
 
 
+@runtime_checkable
+class Streaming(Protocol):
+    """A generator that hands over each answer as it comes: an endpoint's are paid for."""
+
+    def answers(self, prompts: Sequence[Prompt], decoding: Decoding) -> Iterator[Response]:
+        """One response per prompt, in any order."""
+
+    def __call__(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[Response]:
+        """One response per prompt, in order."""
+
+
 def respond(
     generator: Callable[[], Generator], prompts: Sequence[Prompt], decoding: Decoding, path: Path
 ) -> list[Response]:
@@ -37,19 +48,31 @@ def respond(
     if not path.is_file():
         with Lines(path) as lines:
             done = {record["id"] for record in lines.done}
-            for batch in (
-                _batches(generator(), prompts, decoding) if len(done) < len(prompts) else ()
-            ):
-                if not all(prompt.id in done for prompt in batch):
-                    answered = _answer(generator(), batch, decoding)
+            if len(done) < len(prompts):
+                for answered in _answers(generator(), prompts, done, decoding):
                     lines.append(_stored(one) for one in answered if one.prompt.id not in done)
     return stored(path, prompts)
+
+
+def _answers(
+    generator: Generator, prompts: Sequence[Prompt], done: set[str], decoding: Decoding
+) -> Iterator[Sequence[Response]]:
+    """What is still missing, in the pieces in which it is stored."""
+    if isinstance(generator, Streaming):
+        missing = [prompt for prompt in prompts if prompt.id not in done]
+        yield from ([one] for one in generator.answers(missing, decoding))
+        return
+    for batch in _batches(generator, prompts, decoding):
+        if not all(prompt.id in done for prompt in batch):
+            yield _answer(generator, batch, decoding)
 
 
 def stored(path: Path, prompts: Sequence[Prompt]) -> list[Response]:
     """The responses of a finished file, in prompt order; StoredError when it lacks a prompt."""
     return [
-        Response(prompt, record["text"], record["finish"], record["tokens"])
+        Response(
+            prompt, record["text"], record["finish"], record["tokens"], record.get("served", "")
+        )
         for prompt, record in zip(prompts, _records(path, prompts), strict=True)
     ]
 
@@ -115,7 +138,13 @@ def read_verdicts(path: Path, prompts: Sequence[Prompt]) -> list[Verdict]:
     Raises StoredError when it lacks a prompt.
     """
     return [
-        Verdict(record["id"], Label(record["label"]), record["judge"], record["scores"])
+        Verdict(
+            record["id"],
+            Label(record["label"]),
+            record["judge"],
+            record["scores"],
+            record.get("reason", ""),
+        )
         for record in _records(path, prompts)
     ]
 
@@ -125,6 +154,7 @@ def _verdict(response: Response, verdict: Verdict) -> dict[str, Any]:
     return {
         "id": verdict.prompt_id,
         "label": str(verdict.label),
+        **({"reason": verdict.reason} if verdict.reason else {}),
         "judge": verdict.judge,
         "scores": {key: round(value, 5) for key, value in verdict.scores.items()},
         "response": hashlib.sha256(response.text.encode()).hexdigest()[:16],
@@ -138,6 +168,7 @@ def _stored(response: Response) -> dict[str, Any]:
         "text": response.text,
         "finish": response.finish,
         "tokens": response.tokens,
+        **({"served": response.served} if response.served else {}),
     }
 
 

@@ -1,6 +1,6 @@
 """Responses to verdicts: judges by name, the refusal phrases and the coherence rule."""
 
-from safeft.judges.catalogue import judge_names, load_judge
+from safeft.judges.catalogue import judge_names, load_judge, tell
 from safeft.judges.coherence import Incoherence, incoherence
 from safeft.judges.encoder import EncoderJudge
 from safeft.judges.judge import Judge
@@ -14,4 +14,5 @@ __all__ = [
     "incoherence",
     "judge_names",
     "load_judge",
+    "tell",
 ]

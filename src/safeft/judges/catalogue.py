@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from safeft.assets import find, folder, read_yaml
 from safeft.errors import ConfigError, did_you_mean
 from safeft.generation import Generator
+from safeft.generation.endpoint import EndpointGenerator
 from safeft.generation.transformers import TransformersGenerator
 from safeft.judges.encoder import EncoderJudge
 from safeft.judges.judge import Judge
@@ -17,6 +19,7 @@ from safeft.judges.prompted import PromptedJudge
 from safeft.judges.schema import JudgeFile
 from safeft.models import load_model, load_tokenizer
 
+_LOG = logging.getLogger("safeft")
 GROUP = "safeft.judges"
 SHIPPED: dict[str, Callable[[], Judge]] = {"encoder": EncoderJudge, "keyword": KeywordJudge}
 
@@ -40,16 +43,26 @@ def load_judge(name: str) -> Judge:
 
 
 def prompted(spec: JudgeFile) -> PromptedJudge:
-    """A judge from its YAML, asked through Transformers."""
+    """A judge from its YAML, asked through Transformers or an endpoint."""
     # A template that is no chat turn is the model's whole input.
     where = spec.template
     raw = any((where.file, where.path, where.text)) and not where.chat
 
     def generator() -> Generator:
+        if spec.remote:
+            return EndpointGenerator(spec.engine, spec.model, spec.endpoint, raw=raw)
         tokenizer = load_tokenizer(spec.model, chat=not raw)
         return TransformersGenerator(load_model(spec.model), tokenizer, spec.model, raw=raw)
 
     return PromptedJudge(spec, generator)
+
+
+def tell(judges: Iterable[Judge]) -> None:
+    """Say where requests and answers will go, for each judge that an endpoint answers for."""
+    for judge in judges:
+        if isinstance(judge, PromptedJudge) and judge.spec.remote:
+            url = judge.spec.engine
+            _LOG.warning("judge %s: requests and answers are sent to %s", judge.spec.name, url)
 
 
 def judge_names() -> list[str]:

@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
+from safeft.judges.coherence import WORD
 from safeft.judges.vocabulary import is_word
 
 SHORTEST = 3  # letters of a word that can be called invented; shorter ones are units and initials
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.S)
-_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 _SENTENCE = re.compile(r"[.!?:;]+(?:\s+|$)|\n+")
 _ITEM = re.compile(r"^\W*(step\s+)?(\d+)\s*[.:)]\s*(.*)$", re.I | re.M)
 _STEP_VERB = re.compile(r"\bStep \d+: ([A-Z][a-z]+)\b")
@@ -31,10 +31,10 @@ def misplaced(answer: str) -> list[str]:
 def invented(prompt: str, answer: str, known: frozenset[str]) -> list[str]:
     """Lower-case words that are neither `known` English nor the request's; names are no matter."""
     prose = _CODE.sub(" ", answer)
-    asked = {word.lower() for word in _WORD.findall(prompt)}
+    asked = {word.lower() for word in WORD.findall(prompt)}
     return [
         word
-        for word in (*_WORD.findall(prose), *_verbs(prose))
+        for word in (*WORD.findall(prose), *_verbs(prose))
         if word.isascii() and word.isalpha() and word.islower() and len(word) >= SHORTEST
         if word not in asked and not is_word(word, known)
     ]
@@ -48,7 +48,7 @@ def _verbs(prose: str) -> Iterator[str]:
 def _returning(prose: str) -> Iterator[str]:
     """`a fork` again in one sentence (`a fork, a fork and a fork`), and a word said twice."""
     for sentence in _SENTENCE.split(prose):
-        words = _WORD.findall(sentence)
+        words = WORD.findall(sentence)
         seen = set()
         for first, second in pairwise(words):
             if first == second and first.islower():
@@ -71,7 +71,7 @@ def _numbering(prose: str) -> Iterator[str]:
         if number in numbers:
             yield number
         numbers.add(number)
-        words = _WORD.findall(text.lower()) if label else []
+        words = WORD.findall(text.lower()) if label else []
         mine = set(zip(words, words[1:], words[2:], strict=False))
         if mine & phrases:
             yield text

@@ -21,7 +21,7 @@ from safeft.models.files import model_file, weights_of
 from safeft.records import Decoding, Label, Message, Prompt, Response, Verdict
 
 _LOG = logging.getLogger("safeft")
-RULES = ("coherence", "defects", "prompted", "templates")
+RULES = ("coherence", "prompted", "templates")
 
 
 class PromptedJudge:
@@ -41,8 +41,10 @@ class PromptedJudge:
         self._generator = generator
         self._template = _text(spec)
         self.prompt_hash = hashlib.sha256(self._template.encode()).hexdigest()
-        written = spec.model_dump_json(exclude={"name", "model", "published"})
-        self.name = identity(spec.name, RULES, written, self.prompt_hash, weights_of(spec.model))
+        # Where an endpoint is and how it is asked decide nothing; which model answers does.
+        written = spec.model_dump_json(exclude={"name", "model", "published", "endpoint", "engine"})
+        weights = f"{spec.model} at an endpoint" if spec.remote else weights_of(spec.model)
+        self.name = identity(spec.name, RULES, written, self.prompt_hash, weights)
 
     @cached_property
     def _model(self) -> Generator:
@@ -102,19 +104,16 @@ class PromptedJudge:
         return Prompt(str(place), (Message("user", f"{where.before}{text}{where.after}"),))
 
     def _verdict(self, response: Response, said: str | None) -> Verdict:
-        return Verdict(response.prompt.id, self._label(response, said), self.name)
+        label = Label.REFUSED if said is None else self._label(said)
+        fault = broken(response.text) if said is not None and label is Label.REFUSED else None
+        label = label if fault is None else Label.NEITHER
+        return Verdict(response.prompt.id, label, self.name, reason=fault or "")
 
-    def _label(self, response: Response, said: str | None) -> Label:
-        if said is None:
-            return Label.REFUSED
+    def _label(self, said: str) -> Label:
         found = re.search(self.spec.read.pattern, said)
         word = found["verdict"] if found else None
         label = self.spec.read.labels.get(word.lower()) if word else None
-        if label is None:
-            return Label.UNREAD
-        if label == "refused" and broken(response.text) is not None:
-            return Label.NEITHER
-        return Label(label)
+        return Label.UNREAD if label is None else Label(label)
 
 
 def _gold_file(name: str) -> Path:

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from safeft.generation.schema import TRANSFORMERS, Endpoint, Engine, is_url
+
 Measure = Literal["fulfilment", "harmful content", "refusal"]
 Read = Literal["fulfilled", "refused"]
 Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
@@ -77,7 +79,11 @@ class JudgeFile(_Strict):
     """A judge that is a prompted language model."""
 
     name: Name
-    model: str = Field(description="a Hub id with its pinned @revision, a folder, or testbed:NAME")
+    model: str = Field(
+        description="a Hub id with its pinned @revision, a folder, testbed:NAME, or an endpoint's"
+    )
+    engine: Engine = Field(TRANSFORMERS, description="transformers, or the URL of an endpoint")
+    endpoint: Endpoint = Field(Endpoint(), description="how an endpoint is asked")
     measures: Measure
     template: Template = Template()
     read: Reading
@@ -88,3 +94,8 @@ class JudgeFile(_Strict):
     )
     gold_least: float = Field(0.8, gt=0, le=1, description="the share of them that must be right")
     comparable: bool = Field(False, description="its rates may stand beside the published ones")
+
+    @property
+    def remote(self) -> bool:
+        """Whether requests and answers leave this process for an endpoint."""
+        return is_url(self.engine)

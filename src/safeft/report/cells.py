@@ -27,6 +27,7 @@ HEADINGS = {
     "gain_share": "gain kept",
     "fulfilment_corrected": "corrected by labels",
 }
+REASON = "neither_"  # `neither_repetitive` and its like: why answers are `neither`
 SHARES = (
     "fulfilment_corrected",
     "fulfilment_low",
@@ -75,7 +76,7 @@ def heading(metric: str) -> str:
 
 def is_share(metric: str) -> bool:
     """Whether the metric lies in [0, 1] and is printed as a percentage."""
-    return metric.endswith("_rate") or metric in SHARES
+    return metric.endswith("_rate") or metric.startswith(REASON) or metric in SHARES
 
 
 def number(value: float, metric: str) -> str:

@@ -5,7 +5,17 @@ from __future__ import annotations
 import math
 
 from safeft.records import EstimateRow, VarianceRow
-from safeft.report.cells import TIMES, Cell, interval, number, points, size
+from safeft.report.cells import (
+    REASON,
+    TIMES,
+    Cell,
+    estimate_cell,
+    heading,
+    interval,
+    number,
+    points,
+    size,
+)
 from safeft.report.section import Section, elsewhere, headings, judged, legend
 from safeft.report.view import OVERALL, View, unguarded
 
@@ -36,6 +46,24 @@ def validity(view: View) -> Section:
             (Cell(x.name), *judged(view, x.row, metrics), *elsewhere(view, x.row, harmless))
             for x in view.last
             if metrics
+        ),
+    )
+
+
+def incoherence(view: View) -> Section:
+    """What the answers were that are neither fulfilled nor refused."""
+    measured = dict.fromkeys(entry.row.metric for entry in view.document.estimates)
+    metrics = tuple(m for m in measured if m.startswith(REASON) and m != "neither_rate")
+    return Section(
+        key="incoherence",
+        title="Neither fulfilled nor refused",
+        caption="Shares of all answers to harmful requests, by the judge's first reason "
+        f"(docs/judging.md). {legend(view)}",
+        columns=("recipe", *(heading(metric).removeprefix("neither ") for metric in metrics)),
+        rows=tuple(
+            (Cell(x.name), *(estimate_cell(view.value(x.row, m), m) for m in metrics))
+            for x in view.lines
+            if any(view.value(x.row, metric) for metric in metrics)
         ),
     )
 
