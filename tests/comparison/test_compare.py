@@ -134,10 +134,10 @@ def test_seconds_are_of_the_whole_training(compared: Comparison) -> None:
 def test_a_recipe_that_does_not_learn_is_labelled(compared: Comparison) -> None:
     """A learning rate of almost zero keeps nothing of the reference's gain; given adapters vary."""
     document = read_estimates(compared.output / "estimates.json")
-    assert document.labels["frozen"] == "did not learn"
-    assert "baseline" not in document.labels
-    assert "untuned" not in document.labels
-    assert "frozen (did not learn)" in (compared.output / "report.md").read_text()
+    # Models this tiny answer in fragments, which is said of each of them.
+    assert document.labels["frozen"] == "did not learn, often incoherent"
+    assert document.labels["baseline"] == document.labels["untuned"] == "often incoherent"
+    assert "frozen (did not learn, often incoherent)" in (compared.output / "report.md").read_text()
 
 
 def test_text_that_cells_share_is_written_once(

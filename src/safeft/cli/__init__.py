@@ -18,6 +18,7 @@ VERBS = {
     "compare": "recipes × seeds: train, evaluate, report",
     "export": "merge or copy an adapter for serving",
     "judge": "judge stored answers again, measure judges against people",
+    "runs": "export a finished run, or delete the texts in it",
     "plan": "how many seeds, prompts and decodings a comparison needs",
     "data": "look at training data as the model will see it",
     "ls": "list recipes, policies, suites, judges and testbed models",

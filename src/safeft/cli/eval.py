@@ -15,6 +15,7 @@ Number = TypeVar("Number", int, float)
 @click.command("eval")
 @click.argument("model")
 @click.option("--adapter", "adapters", multiple=True, help="Adapter; several count as seeds.")
+@click.option("--responses", multiple=True, help="Answers from elsewhere; several are seeds.")
 @click.option("--engine", default="auto", show_default=True, help="transformers, or a URL.")
 @click.option("--endpoint-set", multiple=True, metavar="KEY=VALUE", help="How a URL is asked.")
 @click.option("--suite", default="safeft-44", show_default=True, help="A shipped name or a YAML.")
@@ -32,6 +33,7 @@ Number = TypeVar("Number", int, float)
 def command(
     model: str,
     adapters: tuple[str, ...],
+    responses: tuple[str, ...],
     engine: str,
     endpoint_set: tuple[str, ...],
     suite_set: tuple[str, ...],
@@ -51,12 +53,13 @@ def command(
     from safeft.generation.schema import TRANSFORMERS, Endpoint
     from safeft.report import print_headline
 
-    name = "adapter" if adapters else UNTUNED
+    name = "adapter" if adapters else "responses" if responses else UNTUNED
     # `keys` are the options that a comparison's YAML knows by the same name.
     matrix = made(
         title=f"Evaluation of {model}",
         model=model,
-        untuned=not adapters,
+        untuned=not adapters and not responses,
+        responses={"responses": list(responses)} if responses else {},
         adapters={name: list(adapters)} if adapters else {},
         engine=TRANSFORMERS if engine == "auto" else engine,
         endpoint=read_yaml(Path(os.devnull), Endpoint, endpoint_set),

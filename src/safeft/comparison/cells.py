@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from safeft.data.formats import fingerprint as data_fingerprint
 from safeft.data.formats import listed
 from safeft.data.shipped import shipped
 from safeft.data.splits import split
-from safeft.errors import ConfigError
+from safeft.errors import ConfigError, DataError
 from safeft.evaluation import Suite, load_suite
 from safeft.records import Decoding
 from safeft.runs import fingerprint
@@ -24,13 +25,17 @@ logger = logging.getLogger("safeft")
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A recipe and a training seed, or a model that is not trained here."""
+    """A recipe and a training seed, or a model that is not trained here.
+
+    `answers` is the file of one that is not even asked here.
+    """
 
     name: str
     seed: int
     recipe: Recipe | None
     adapter: str | None
     folder: Path
+    answers: str | None = None
 
     @property
     def epochs(self) -> int:
@@ -101,6 +106,8 @@ def plan(matrix: Matrix, output: Path, *, trust_remote_code: bool = False) -> Pl
 
 def identity_of(matrix: Matrix) -> str:
     """What the model is: its weights, or its name at the endpoint that knows no more of it."""
+    if not matrix.asked:
+        return f"{matrix.model}, asked elsewhere"
     if matrix.remote:
         return f"{matrix.model} at {matrix.engine}"
     return model_identity(matrix.model)
@@ -121,8 +128,21 @@ def _cells(matrix: Matrix, output: Path, context: Sequence[object]) -> tuple[Cel
         for name, paths in matrix.adapters.items()
         for seed, path in enumerate(paths)
     ]
+    told = [
+        Cell(name, seed, None, None, folder(_digest(name, path), seed), path)
+        for name, paths in matrix.responses.items()
+        for seed, path in enumerate(paths)
+    ]
     untuned = [Cell(UNTUNED, 0, None, None, folder(UNTUNED))] if matrix.untuned else []
-    return (*untuned, *trained, *given)
+    return (*untuned, *trained, *given, *told)
+
+
+def _digest(name: str, path: str) -> str:
+    """What a file of answers holds; DataError when it is not there."""
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(f"responses.{name}: {path}: cannot be read ({error.strerror})") from error
 
 
 def _data(matrix: Matrix) -> tuple[tuple[Example, ...], tuple[Example, ...], str]:

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from safeft.comparison.cells import Plan
+from safeft.comparison.matrix import Matrix
 from safeft.comparison.readings import (
     Arm,
     Floats,
@@ -94,13 +95,19 @@ def key(plan: Plan, arm: Arm, metric: str, judge: str, policy: str, temperature:
         model=matrix.model,
         data=matrix.data or "none",
         policy=policy,
-        engine="openai" if matrix.remote else matrix.engine,
+        engine=_engine(matrix, arm),
         suite=plan.suite.name,
         metric=metric,
         judge=judge,
         epoch=arm.epoch,
         temperature=temperature,
     )
+
+
+def _engine(matrix: Matrix, arm: Arm) -> str:
+    if any(cell.answers for cell in arm.cells):
+        return "imported"
+    return "openai" if matrix.remote else matrix.engine
 
 
 def estimates(plan: Plan) -> tuple[EstimateRow, ...]:
@@ -205,7 +212,7 @@ def _compared(plan: Plan, arm: Arm) -> Iterator[tuple[Row, Floats]]:
 
 def place(row: Row) -> Row:
     """What the numbers of two recipes must share to be compared."""
-    return replace(row, recipe="", epoch=0)
+    return replace(row, recipe="", epoch=0, engine="")
 
 
 def _against(

@@ -31,6 +31,7 @@ _LATER = (
     "published",
     "suite_set",
     "engine",
+    "responses",
 )  # keys that the first runs did not know
 
 
@@ -93,6 +94,9 @@ class Matrix(_Strict):
     adapters: dict[str, Annotated[list[str], Field(min_length=1)]] = Field(
         default_factory=dict, description="name → adapter folders trained elsewhere, one a seed"
     )
+    responses: dict[str, Annotated[list[str], Field(min_length=1)]] = Field(
+        default_factory=dict, description="name → files of answers from elsewhere, one a seed"
+    )
     set: list[str] = Field(default_factory=list, description="key=value overrides of every recipe")
     training_seeds: list[Seed] = Field(default_factory=lambda: [0, 1, 2, 3, 4], min_length=1)
     engine: Engine = Field(
@@ -139,7 +143,8 @@ class Matrix(_Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> Matrix:
-        names = [*self.recipe_names(), *self.adapters, *([UNTUNED] if self.untuned else [])]
+        untuned = [UNTUNED] if self.untuned else []
+        names = [*self.recipe_names(), *self.adapters, *self.responses, *untuned]
         if self.recipes and self.data is None:
             raise ValueError("data: recipes need training data; name a set or a path")
         twice = {name for name in names if names.count(name) > 1}
@@ -159,6 +164,11 @@ class Matrix(_Strict):
     def remote(self) -> bool:
         """Whether an endpoint answers: there are no weights here to train or to measure."""
         return is_url(self.engine)
+
+    @property
+    def asked(self) -> bool:
+        """Whether a model answers here at all; what was answered elsewhere is only judged."""
+        return bool(self.untuned or self.recipes or self.adapters)
 
     def identity(self) -> dict[str, Any]:
         """What two commands must have in common to be one run.

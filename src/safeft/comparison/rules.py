@@ -55,6 +55,8 @@ def check(plan: Plan) -> None:
         for path in paths:
             if not (Path(path) / "adapter_config.json").is_file():
                 raise ModelError(f"adapters.{name}: {path} holds no adapter_config.json")
+    if not plan.matrix.asked:
+        return
     if plan.matrix.remote:
         plan.matrix.endpoint.key(plan.matrix.engine)  # without one, every request would fail
         return

@@ -20,6 +20,7 @@ from safeft.evaluation import (
 )
 from safeft.generation import Generator
 from safeft.generation.endpoint import EndpointGenerator
+from safeft.generation.imported import ImportedGenerator
 from safeft.generation.transformers import TransformersGenerator
 from safeft.guarding import guard
 from safeft.judges import Judge, load_judge
@@ -47,6 +48,7 @@ def describe(plan: Plan, cell: Cell) -> dict[str, Any]:
         "seed": cell.seed,
         "recipe": cell.recipe.model_dump(mode="json") if cell.recipe else None,
         "adapter": cell.adapter,
+        "answers": cell.answers,
         "model": plan.matrix.model,
         "data": plan.matrix.data,
         "data_fingerprint": plan.source,
@@ -87,18 +89,20 @@ def _evaluate(plan: Plan, cell: Cell, ask: Ask, adapters: list[Path]) -> None:
     @cache
     def generator() -> Generator:
         matrix = plan.matrix
+        if cell.answers:
+            return ImportedGenerator(Path(cell.answers), cell.name)
         if matrix.remote:
             return EndpointGenerator(matrix.engine, matrix.model, matrix.endpoint)
         return TransformersGenerator(*loaded(), matrix.model, matrix.batch_size)
 
     judges = {name: partial(_loaded_judge, name) for name in plan.matrix.judges}
     evaluate(generator, plan.suite, ask.decodings, judges, place)
-    if plan.matrix.remote:
+    if plan.matrix.remote and not cell.answers:
         ask_again(plan, generator, ask, place)
     for policy in ask.policies:
         for decoding in ask.decodings:
             _guarded(plan, policy, decoding, judges, place)
-    if plan.test:
+    if plan.test and not cell.answers:
         if not plan.matrix.remote:  # an endpoint gives no probabilities of a given text
             held_out_loss(loaded, plan.test, place / "utility" / "loss.jsonl")
         if ask.epoch == cell.epochs:
