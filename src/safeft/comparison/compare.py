@@ -28,9 +28,10 @@ from safeft.comparison.rules import (
     with_judges,
 )
 from safeft.comparison.spread import stability, variances
-from safeft.comparison.work import work
+from safeft.comparison.work import train_only, work
 from safeft.data import Example
 from safeft.data.overlap import refuse
+from safeft.generation.schema import VLLM
 from safeft.report import Document, write_report
 from safeft.runs import git_revision, locked, open_run, versions
 from safeft.training import added_rows, write_ahead
@@ -83,8 +84,14 @@ def _work(planned: Plan, progress: Callable[[str, int, int], None]) -> None:
     for recipe in recipes_of(todo):
         trust = planned.trust_remote_code
         write_ahead(recipe, planned.matrix.model, planned.train, planned.store, trust)
+    ordered = _longest_first(planned, todo)
     workers = min(planned.matrix.workers or default_workers(), len(todo))
-    for name in run_all(partial(work, planned), _longest_first(planned, todo), workers):
+    if planned.matrix.engine == VLLM:
+        # One engine answers for all of them, in this process, once nobody trains any more.
+        for name in run_all(partial(train_only, planned), ordered, workers):
+            progress(name, done, total)
+        workers = 1
+    for name in run_all(partial(work, planned), ordered, workers):
         done += 1
         progress(name, done, total)
 

@@ -32,6 +32,7 @@ _LATER = (
     "suite_set",
     "engine",
     "responses",
+    "vllm",
 )  # keys that the first runs did not know
 
 
@@ -100,7 +101,10 @@ class Matrix(_Strict):
     set: list[str] = Field(default_factory=list, description="key=value overrides of every recipe")
     training_seeds: list[Seed] = Field(default_factory=lambda: [0, 1, 2, 3, 4], min_length=1)
     engine: Engine = Field(
-        TRANSFORMERS, description="what runs the model: transformers, or an endpoint's URL"
+        TRANSFORMERS, description="what runs the model: transformers, vllm, or an endpoint's URL"
+    )
+    vllm: dict[str, Any] = Field(
+        default_factory=dict, description="arguments of vllm.LLM, if `engine` is vllm"
     )
     endpoint: Endpoint = Field(
         default_factory=Endpoint, description="how an endpoint is asked, if `engine` is one"

@@ -20,7 +20,7 @@ from safeft.errors import (
     UserError,
 )
 from safeft.evaluation import short
-from safeft.generation.transformers import prompt_ids, refuse_too_long
+from safeft.generation.transformers import context_of, prompt_ids, refuse_too_long
 from safeft.guarding import EncoderGuard, load_policy
 from safeft.guarding.rows import common
 from safeft.judges import Judge, load_judge, tell
@@ -109,13 +109,13 @@ def _refuse_unanswerable(plan: Plan, tokenizer: Any) -> None:
     if bare := next((one for one in plan.test if one.text), None):
         raise DataError(f"{bare.place}: is plain text; test rows need an answer to compare with")
     model, room = plan.matrix.model, plan.suite.max_new_tokens
-    config = load_config(model, trust_remote_code=plan.trust_remote_code)
+    context = context_of(load_config(model, trust_remote_code=plan.trust_remote_code))
     lengths = {one: len(prompt_ids(tokenizer, one, model)) for one in plan.suite.all_prompts()}
-    refuse_too_long(lengths, room, config, model)
+    refuse_too_long(lengths, room, context, model)
     rows = [Prompt(one.place, one.messages[:-1]) for one in plan.test]
     try:
         tests = {one: len(prompt_ids(tokenizer, one, model)) for one in rows}
-        refuse_too_long(tests, 2 * room, config, model)
+        refuse_too_long(tests, 2 * room, context, model)
     except PromptError as error:
         raise DataError(f"{error.id}: its prompt {error.problem}") from error
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from safeft.comparison.cells import Ask, Cell, Plan
 from safeft.comparison.endpoints import ask_again
+from safeft.comparison.serving import served
 from safeft.evaluation import (
     evaluate,
     held_out_loss,
@@ -21,6 +22,7 @@ from safeft.evaluation import (
 from safeft.generation import Generator
 from safeft.generation.endpoint import EndpointGenerator
 from safeft.generation.imported import ImportedGenerator
+from safeft.generation.schema import VLLM
 from safeft.generation.transformers import TransformersGenerator
 from safeft.guarding import guard
 from safeft.judges import Judge, load_judge
@@ -39,6 +41,13 @@ def work(plan: Plan, cell: Cell) -> str:
             _evaluate(plan, cell, ask, adapters)
         write_json(done, describe(plan, cell))
     return f"{cell.name} seed {cell.seed}"
+
+
+def train_only(plan: Plan, cell: Cell) -> str:
+    """The training alone, for engines that answer for all cells in one process afterwards."""
+    if not (cell.folder / "cell.json").is_file():
+        _train(plan, cell)
+    return f"{cell.name} seed {cell.seed}, trained"
 
 
 def describe(plan: Plan, cell: Cell) -> dict[str, Any]:
@@ -93,6 +102,8 @@ def _evaluate(plan: Plan, cell: Cell, ask: Ask, adapters: list[Path]) -> None:
             return ImportedGenerator(Path(cell.answers), cell.name)
         if matrix.remote:
             return EndpointGenerator(matrix.engine, matrix.model, matrix.endpoint)
+        if matrix.engine == VLLM:
+            return served(plan, chosen)
         return TransformersGenerator(*loaded(), matrix.model, matrix.batch_size)
 
     judges = {name: partial(_loaded_judge, name) for name in plan.matrix.judges}

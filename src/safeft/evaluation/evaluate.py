@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from safeft.evaluation.ask import judged, respond
 from safeft.evaluation.suites import Suite
 from safeft.generation import Generator
 from safeft.judges import Judge
 from safeft.records import Decoding, Prompt, Response
+
+
+@runtime_checkable
+class Prefetching(Protocol):
+    """A generator that answers prompts under several decodings at once, and keeps the answers."""
+
+    def prefetch(self, asked: Sequence[tuple[Prompt, Decoding]]) -> None:
+        """Answer all of them in one submission."""
 
 
 def evaluate(
@@ -24,14 +33,25 @@ def evaluate(
 
     `policy` names the guard that `generator` wears; its files stand beside the unguarded ones.
     """
-    for key, prompts in suite.prompts.items():
-        for decoding in decodings:
-            place = where(folder, suite, key, decoding)
-            if _finished(place, judges, policy):
-                continue
-            responses = respond(generator, prompts, decoding, place / response_file(policy))
-            for name, judge in judges.items():
-                judged(judge, responses, place / verdict_file(name, policy))
+    todo = [
+        (key, prompts, decoding)
+        for key, prompts in suite.prompts.items()
+        for decoding in decodings
+        if not _finished(where(folder, suite, key, decoding), judges, policy)
+    ]
+    unasked = [
+        (prompt, decoding)
+        for key, prompts, decoding in todo
+        if not (where(folder, suite, key, decoding) / response_file(policy)).is_file()
+        for prompt in prompts
+    ]
+    if unasked and isinstance(engine := generator(), Prefetching):
+        engine.prefetch(unasked)
+    for key, prompts, decoding in todo:
+        place = where(folder, suite, key, decoding)
+        responses = respond(generator, prompts, decoding, place / response_file(policy))
+        for name, judge in judges.items():
+            judged(judge, responses, place / verdict_file(name, policy))
 
 
 def where(folder: Path, suite: Suite, key: str, decoding: Decoding) -> Path:

@@ -12,7 +12,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from safeft.errors import ConfigError, did_you_mean
 
 TRANSFORMERS = "transformers"
-ENGINES = (TRANSFORMERS,)
+VLLM = "vllm"
+ENGINES = (TRANSFORMERS, VLLM)
 
 
 def is_url(engine: str) -> bool:

@@ -62,7 +62,7 @@ class TransformersGenerator:
         the chat template refuses.
         """
         lengths = {prompt: len(self._ids(prompt)) for prompt in prompts}
-        refuse_too_long(lengths, decoding.max_new_tokens, self.model.config, self.name)
+        refuse_too_long(lengths, decoding.max_new_tokens, context_of(self.model.config), self.name)
         ordered = sorted(prompts, key=lambda prompt: (lengths[prompt], prompt.id))
         for start in range(0, len(ordered), self.batch_size):
             yield ordered[start : start + self.batch_size]
@@ -129,11 +129,15 @@ def prompt_ids(tokenizer: Any, prompt: Prompt, model: str) -> list[int]:
     return ids
 
 
+def context_of(config: Any) -> int | None:
+    """How many tokens a model reads, prompt and answer together, as far as its config says."""
+    return getattr(config, "max_position_embeddings", None)
+
+
 def refuse_too_long(
-    lengths: Mapping[Prompt, int], max_new_tokens: int, config: Any, model: str
+    lengths: Mapping[Prompt, int], max_new_tokens: int, context: int | None, model: str
 ) -> None:
     """Raises PromptError when the longest prompt leaves no room for an answer in the context."""
-    context = getattr(config, "max_position_embeddings", None)
     longest = max(lengths, key=lambda key: lengths[key], default=None)
     if context is None or longest is None:
         return

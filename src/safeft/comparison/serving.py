@@ -1,0 +1,74 @@
+"""The vLLM engine behind a comparison: one for the model and all adapters that it can serve."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from safeft.comparison.cells import Plan
+from safeft.generation import Generator
+from safeft.generation.vllm import VllmEngine, VllmGenerator, rank_of, unservable
+from safeft.models.export import export
+
+_LOG = logging.getLogger("safeft")
+
+
+def served(plan: Plan, adapters: Sequence[Path]) -> Generator:
+    """The model with an adapter, in the one engine that runs.
+
+    What multi-LoRA cannot serve is merged into a folder beside it, and served by an engine of its
+    own, in the place of the one before.
+    """
+    if not adapters:
+        return VllmGenerator(_engine(plan.matrix.model, _rank(plan), _options(plan)))
+    (adapter,) = adapters
+    if reason := unservable(adapter):
+        merged = _merged(plan, adapter, reason)
+        return VllmGenerator(_engine(str(merged), 0, _options(plan)))
+    rank = max(_rank(plan), rank_of(adapter))
+    return VllmGenerator(_engine(plan.matrix.model, rank, _options(plan)), adapter)
+
+
+def _rank(plan: Plan) -> int:
+    """The largest rank that any adapter of the comparison will have; 0 without adapters."""
+    given = [Path(path) for paths in plan.matrix.adapters.values() for path in paths]
+    ranks = [rank_of(path) for path in given if not unservable(path)]
+    ranks += [int(cell.recipe.lora.get("r", 8)) for cell in plan.cells if cell.recipe]
+    return max(ranks, default=0)
+
+
+def _options(plan: Plan) -> str:
+    return json.dumps([plan.trust_remote_code, plan.matrix.vllm], sort_keys=True)
+
+
+def _merged(plan: Plan, adapter: Path, reason: str) -> Path:
+    folder = adapter.parent / f"{adapter.name}.merged"
+    if not folder.is_dir():
+        _LOG.warning("%s is merged, and served by an engine of its own: %s", adapter, reason)
+        trust = plan.trust_remote_code
+        export(
+            plan.matrix.model,
+            adapter,
+            folder,
+            merge=True,
+            precision=None,
+            trust_remote_code=trust,
+        )
+    return folder
+
+
+@lru_cache(1)
+def _engine(model: str, rank: int, options: str) -> VllmEngine:
+    for engine in _RUNNING:
+        engine.close()
+    trust, more = json.loads(options)
+    ranks = [rank] if rank else []
+    engine = VllmEngine(model, ranks, trust_remote_code=trust, options=more)
+    _RUNNING[:] = [engine]
+    return engine
+
+
+_RUNNING: list[VllmEngine] = []

