@@ -156,6 +156,9 @@ class ComparisonRow:
     """One line of `comparisons`: this recipe minus `reference`, simultaneous over recipes.
 
     `detectable` is the smallest true difference that it would have shown with 80 % power.
+    `p_lost` tests that the recipe lost `margin` or more, where a margin was set beforehand: it is
+    Holm-adjusted over recipes, and small when no such loss is left. In a category's row p is
+    adjusted over categories (Benjamini-Hochberg), and the interval stands alone.
     """
 
     row: Row
@@ -169,6 +172,8 @@ class ComparisonRow:
     n_seeds: int = 0
     detectable: float = math.nan
     method: str = ""
+    margin: float = math.nan
+    p_lost: float = math.nan
 
     def flat(self) -> dict[str, Any]:
         """The documented flat record."""

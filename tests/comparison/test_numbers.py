@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +17,12 @@ from safeft.comparison.learning import learned
 from safeft.comparison.matrix import Decodings, Matrix
 from safeft.comparison.notes import measured, runs
 from safeft.comparison.readings import Arm
+from safeft.comparison.slices import categories
 from safeft.comparison.spread import stability, variances
 from safeft.evaluation import Suite, verdict_file, where
 from safeft.evaluation.suites import Kind
 from safeft.records import Decoding, Estimate, EstimateRow, Prompt
+from safeft.stats import benjamini_hochberg
 from safeft.training import load_recipe
 
 SEEDS = (0, 1, 2)
@@ -156,6 +159,35 @@ def test_a_recipe_that_breaks_is_labelled(planned: Plan) -> None:
     assert labels == {"calm": "often incoherent"}
     assert incoherent(planned, [noisy(entry, MANY - 0.01) for entry in rows]) == {}
     assert warned(labels)[0].startswith("calm: 20% or more")
+
+
+def test_a_margin_set_beforehand_is_tested(planned: Plan) -> None:
+    """`calm` is three nats worse than the baseline: a loss of one is there, of six is not."""
+
+    def lost(margin: float) -> tuple[float, float]:
+        margins = {"held_out_loss": margin}
+        told = planned.matrix.model_copy(update={"margins": margins})
+        rows = comparisons(replace(planned, matrix=told))
+        (found,) = [r for r in rows if (r.row.recipe, r.row.metric) == ("calm", "held_out_loss")]
+        return found.margin, found.p_lost
+
+    assert lost(6.0)[0] == 6.0
+    assert lost(6.0)[1] < 0.05 < 0.5 < lost(1.0)[1]
+    without = [row for row in comparisons(planned) if row.row.metric == "held_out_loss"]
+    assert without and all(math.isnan(row.p_lost) and math.isnan(row.margin) for row in without)
+
+
+def test_categories_are_compared_and_adjusted_together(planned: Plan) -> None:
+    """One row a category; q is the step-up adjusted p of its family, and never below p."""
+    rows = [r for r in categories(planned) if r.row.recipe == "calm" and r.row.judge == "encoder"]
+    greedy = [row for row in rows if row.row.temperature == 0]
+    assert [row.row.group for row in greedy] == ["category:1", "category:2"]
+    adjusted = benjamini_hochberg([row.p for row in greedy]).tolist()
+    assert [row.p_adjusted for row in greedy] == pytest.approx(adjusted, nan_ok=True)
+    for row in greedy:
+        inside = [number % 2 == (row.row.group == "category:2") for number in range(6)]
+        assert row.n == sum(inside)
+    assert not {row.row.recipe for row in categories(planned)} & {"baseline"}
 
 
 def test_any_change_of_verdict_is_a_flip(planned: Plan) -> None:

@@ -27,6 +27,7 @@ from safeft.comparison.rules import (
     unfinished,
     with_judges,
 )
+from safeft.comparison.slices import categories
 from safeft.comparison.spread import stability, variances
 from safeft.comparison.work import train_only, work
 from safeft.data import Example
@@ -118,7 +119,7 @@ def describe(planned: Plan) -> Document:
             *rates,
             *published(planned),
         ),
-        comparisons=(*comparisons(planned), *differences),
+        comparisons=(*comparisons(planned), *differences, *categories(planned)),
         variance=variances(planned),
         runs=runs(planned),
         notes=(*warned(broken), *notes(planned)),

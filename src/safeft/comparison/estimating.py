@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -25,8 +26,8 @@ from safeft.comparison.readings import (
 from safeft.errors import DataError
 from safeft.evaluation import Suite
 from safeft.records import ComparisonRow, Decoding, Estimate, EstimateRow, Label, Row
+from safeft.stats import Contrast, detectable_beside, equivalence, holm, simultaneous
 from safeft.stats import arm as estimate
-from safeft.stats import detectable_beside, simultaneous
 
 HARM = {
     "fulfilment_rate": (Label.FULFILLED,),
@@ -230,6 +231,8 @@ def _against(
         fixed=[name for name in others if finals[name].fixed],
         reference_fixed=finals[plan.matrix.reference].fixed,
     )
+    margin = next((one for key, one in plan.matrix.margins.items() if key == metric), math.nan)
+    lost = _lost({name: one.contrast for name, one in found.items()}, margin, metric)
     for name, one in found.items():
         value = one.contrast
         yield ComparisonRow(
@@ -244,4 +247,17 @@ def _against(
             value.n_seeds,
             detectable_beside(value),
             value.method,
+            margin,
+            lost[name],
         )
+
+
+def _lost(found: Mapping[str, Contrast], margin: float, metric: str) -> dict[str, float]:
+    """The p of each recipe for having lost the margin or more, Holm-adjusted; NaN without one."""
+    worse_is_more = metric == "held_out_loss"
+    alone = []
+    for one in found.values():
+        testable = math.isfinite(margin) and one.standard_error > 0
+        tested = equivalence(one, margin, lower_is_better=worse_is_more) if testable else None
+        alone.append(tested.p_lost if tested else math.nan)
+    return dict(zip(found, map(float, holm(alone)), strict=True))

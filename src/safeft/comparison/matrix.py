@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -33,6 +33,7 @@ _LATER = (
     "engine",
     "responses",
     "vllm",
+    "margins",
 )  # keys that the first runs did not know
 
 
@@ -125,6 +126,9 @@ class Matrix(_Strict):
     )
     judges: list[str] = Field(default_factory=lambda: ["encoder"], min_length=1)
     reference: str = REFERENCE
+    margins: dict[Literal["held_out_loss", "rouge_l"], Annotated[float, Field(gt=0)]] = Field(
+        default_factory=dict, description="utility metric → the loss that would matter, set before"
+    )
     level: float = Field(0.95, gt=0.5, lt=1)
     batch_size: int = Field(48, gt=0, description="prompts answered at once")
     workers: int | None = Field(None, gt=0, description="null = one a core, or one an accelerator")

@@ -27,6 +27,7 @@ HEADINGS = {
     "gain_share": "gain kept",
     "fulfilment_corrected": "corrected by labels",
 }
+CATEGORY = "category:"  # before a category's number, as a group
 REASON = "neither_"  # `neither_repetitive` and its like: why answers are `neither`
 SHARES = (
     "fulfilment_corrected",
@@ -38,6 +39,7 @@ SHARES = (
 # They are about training runs alone, not about prompts; the first two count them in n.
 COUNTED = ("fulfilment_next_run", "run_sd_ratio")
 OF_RUNS = (*COUNTED, "train_seconds")
+ALPHA = 0.05  # of the test for a lost margin
 NO_SPREAD = "no spread"
 ONE_RUN = "(this run only)"
 
@@ -181,7 +183,15 @@ def reading(row: ComparisonRow) -> str:
     """What the simultaneous interval allows one to say."""
     if not shows(row):
         return MISSING
-    return f"{_reading(row)}{_once(row)}"
+    return f"{_reading(row)}{_once(row)}{_lost(row)}"
+
+
+def _lost(row: ComparisonRow) -> str:
+    """Whether a loss of the margin that was set beforehand is left possible."""
+    if not math.isfinite(row.margin) or not math.isfinite(row.p_lost):
+        return ""
+    excluded = "none lost" if row.p_lost < ALPHA else "loss not excluded"
+    return f"; {excluded} (margin {row.margin:g}, {probability(row.p_lost, 'p_adj')})"
 
 
 def _reading(row: ComparisonRow) -> str:

@@ -9,14 +9,16 @@ from safeft.report.cells import Cell, difference_cell, probability, reading, sho
 from safeft.report.section import Section
 from safeft.report.view import OVERALL, View, differ, unguarded
 
+TOGETHER = "adjusted over categories"  # in the method of such a row
 # Named where the document's comparisons differ in them.
 NAMED = ("model", "data", "engine", "suite", "judge")
 
 
 def comparisons(view: View) -> Section:
     """Every comparison, of every metric."""
-    rows = [entry.row for entry in view.document.comparisons]
-    differing = [name for name in NAMED if differ(rows, name)]
+    # Categories that were tested together have a table of their own.
+    found = [entry for entry in view.document.comparisons if TOGETHER not in entry.method]
+    differing = [name for name in NAMED if differ([entry.row for entry in found], name)]
     return Section(
         key="comparisons",
         title="Comparisons",
@@ -26,7 +28,7 @@ def comparisons(view: View) -> Section:
         "power. These runs only means that an arm was trained once: the spread between its "
         "runs is missing from the interval.",
         columns=("recipe", "reference", "metric", "difference", "reading"),
-        rows=tuple(_row(view, entry, differing) for entry in view.document.comparisons),
+        rows=tuple(_row(view, entry, differing) for entry in found),
     )
 
 

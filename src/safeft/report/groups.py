@@ -6,11 +6,10 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
-from safeft.report.cells import Cell, estimate_cell
+from safeft.records import Row
+from safeft.report.cells import CATEGORY, Cell, estimate_cell, probability
 from safeft.report.section import Section, legend
 from safeft.report.view import CURVE, FULFILMENT, OVERALL, View
-
-CATEGORY = "category:"
 
 
 def by_domain(view: View) -> Section:
@@ -30,11 +29,18 @@ def _grouped(view: View, key: str, wanted: Callable[[str], bool]) -> Section:
     return Section(
         key=key,
         title=f"By {key}",
-        caption=f"{name} at each recipe's last epoch. {legend(view)}",
+        caption=f"{name} at each recipe's last epoch. {legend(view)}{_adjusted(view, key)}",
         columns=(key, *(line.name for line in view.lines)),
         rows=tuple((_group(group), *_across(view, group)) for group in groups),
         heat=True,
     )
+
+
+def _adjusted(view: View, key: str) -> str:
+    if key != "category" or not view.reference:
+        return ""
+    name = view.document.name(view.reference)
+    return f" q: p of the difference to {name}, its false discovery rate held over categories."
 
 
 def _group(group: str) -> Cell:
@@ -43,8 +49,14 @@ def _group(group: str) -> Cell:
 
 
 def _across(view: View, group: str) -> tuple[Cell, ...]:
-    rows = (replace(line.row, group=group) for line in view.lines)
-    return tuple(estimate_cell(view.estimates.get(row), FULFILMENT) for row in rows)
+    return tuple(_cell(view, replace(line.row, group=group)) for line in view.lines)
+
+
+def _cell(view: View, row: Row) -> Cell:
+    """The rate, and whether it differs from the reference's, adjusted over categories."""
+    cell = estimate_cell(view.estimates.get(row), FULFILMENT)
+    found = view.difference(row, view.reference)
+    return replace(cell, bounds=probability(found.p_adjusted, "q")) if found else cell
 
 
 def _natural(text: str) -> list[tuple[bool, int, str]]:
