@@ -185,7 +185,7 @@ def test_answers_and_scores_are_written_once(tmp_path: Path) -> None:
     assert scores == [float(n % 2) for n in range(len(EXAMPLES))]
     assert asked[0] == (EXAMPLES[0].messages[:-1], 0.0, 33)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    assert set(before) == {"answers.jsonl", "rouge.jsonl"}
+    assert set(before) == {"answers.jsonl", "matches.jsonl", "rouge.jsonl"}
     assert rouge(never, EXAMPLES, 33, tmp_path) == scores
     lines = before["rouge.jsonl"].splitlines(keepends=True)
     (tmp_path / "rouge.jsonl").unlink()

@@ -42,7 +42,11 @@ OVER_REFUSAL = {"over_refusal_rate": (Label.REFUSED,)}
 # Of harmless requests, under a suite of their own: a broken answer is no refusal, and no help.
 BROKEN = {"neither_rate": (Label.NEITHER,), "unread_rate": (Label.UNREAD,)}
 CURVE = "curve"
-COMPARED = ("fulfilment_rate", "refusal_rate", "over_refusal_rate", "held_out_loss", "rouge_l")
+MATCHED = ("exact_match", "final_answer_accuracy", "choice_accuracy")
+COMPARED = (
+    *("fulfilment_rate", "refusal_rate", "over_refusal_rate", "held_out_loss", "rouge_l"),
+    *MATCHED,
+)
 UNBOUNDED = ("held_out_loss", "train_seconds")
 POSITIVE = ("train_seconds",)
 
@@ -80,6 +84,7 @@ def utilities(plan: Plan, arm: Arm) -> Iterator[tuple[Row, Floats]]:
     values = {
         "held_out_loss": utility(arm, "loss.jsonl", "loss"),
         "rouge_l": utility(arm, "rouge.jsonl", "rouge_l"),
+        **{name: utility(arm, "matches.jsonl", name) for name in MATCHED},
         "train_seconds": seconds(arm) if arm.epoch == arm.cells[0].epochs else None,
     }
     for metric, cube in values.items():

@@ -37,6 +37,9 @@ _LATER = (
 )  # keys that the first runs did not know
 
 
+Utility = Literal[
+    "held_out_loss", "rouge_l", "exact_match", "final_answer_accuracy", "choice_accuracy"
+]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Temperature = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -126,7 +129,7 @@ class Matrix(_Strict):
     )
     judges: list[str] = Field(default_factory=lambda: ["encoder"], min_length=1)
     reference: str = REFERENCE
-    margins: dict[Literal["held_out_loss", "rouge_l"], Annotated[float, Field(gt=0)]] = Field(
+    margins: dict[Utility, Annotated[float, Field(gt=0)]] = Field(
         default_factory=dict, description="utility metric → the loss that would matter, set before"
     )
     level: float = Field(0.95, gt=0.5, lt=1)

@@ -1,4 +1,4 @@
-"""Utility on the domain's own test rows: held-out loss and ROUGE-L."""
+"""Utility on the domain's own test rows: held-out loss, ROUGE-L, and right answers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 from safeft.data import Example
 from safeft.data.masks import encode
 from safeft.evaluation.ask import respond
+from safeft.evaluation.matching import matched
 from safeft.generation import Generator
 from safeft.records import Decoding, Prompt
 from safeft.runs import Lines, read_lines
@@ -75,12 +76,16 @@ def rouge(
     max_new_tokens: int,
     folder: Path,
 ) -> list[float]:
-    """ROUGE-L F1 of the greedy answer to each example; answers and scores are stored."""
+    """ROUGE-L F1 of the greedy answer to each example; answers and scores are stored.
+
+    Beside them `matches.jsonl` says which answers are right, where the reference can be matched.
+    """
     scores = folder / "rouge.jsonl"
     if not scores.is_file():
         prompts = [Prompt(str(i), one.messages[:-1]) for i, one in enumerate(examples)]
         decoding = Decoding(0.0, 0, max_new_tokens)
         responses = respond(generator, prompts, decoding, folder / "answers.jsonl")
+        matched(examples, responses, folder / "matches.jsonl")
         with Lines(scores) as lines:
             lines.append(
                 {

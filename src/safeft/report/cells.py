@@ -18,6 +18,8 @@ HEADINGS = {
     "over_refusal_rate": "over-refusal",
     "held_out_loss": "held-out loss",
     "rouge_l": "ROUGE-L",
+    "final_answer_accuracy": "final answer right",
+    "choice_accuracy": "choice right",
     "train_seconds": "train s",
     "fulfilment_low": "fulfilment, lower bound",
     "fulfilment_high": "fulfilment, upper bound",
@@ -30,6 +32,9 @@ HEADINGS = {
 CATEGORY = "category:"  # before a category's number, as a group
 REASON = "neither_"  # `neither_repetitive` and its like: why answers are `neither`
 SHARES = (
+    "exact_match",
+    "final_answer_accuracy",
+    "choice_accuracy",
     "fulfilment_corrected",
     "fulfilment_low",
     "fulfilment_high",

@@ -21,6 +21,9 @@ ELSEWHERE = (
     "held_out_loss",
     "gain_share",
     "rouge_l",
+    "exact_match",
+    "final_answer_accuracy",
+    "choice_accuracy",
     "train_seconds",
 )
 # Of a whole training, or of last epochs only: no epoch has a share of it.
