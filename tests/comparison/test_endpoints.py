@@ -41,8 +41,7 @@ def test_an_endpoint_is_evaluated_and_resumed(server: Server, suite: Path, tmp_p
     failed = Command(command, tmp_path / "log").result()
     assert failed.code == 1
     assert "1 of 8 prompts got no answer" in failed.err
-    assert f"8 requests to {server.url}" not in failed.err  # two sets under two decodings
-    assert f"their-model: 32 requests to {server.url}, about" in failed.err
+    assert f"their-model: 34 requests to {server.url}, about" in failed.err
     before = dict(server.seen)
     server.fault = lambda *_: False
     assert Command(command, tmp_path / "log").result().code == 0
@@ -88,7 +87,7 @@ def test_a_cost_is_said_before_the_first_request(
     prices = ["--endpoint-set", "input_price=1000", "--endpoint-set", "output_price=1e6"]
     monkeypatch.setenv("OPENAI_API_KEY", "secret-2")
     done(*evaluation(server, suite, tmp_path / "run", *prices))
-    assert "at most 384 written, at most $384." in caplog.text  # 32 answers of 12 tokens
+    assert "at most 408 written, about $408." in caplog.text  # 34 answers of 12 tokens
     for path in (tmp_path / "run").rglob("*"):
         assert not path.is_file() or b"secret-2" not in path.read_bytes()
     assert server.keys == {"Bearer secret-2"}
@@ -133,7 +132,9 @@ def test_a_judge_at_an_endpoint_tells_where_the_answers_go(
         (("--engine", "vlm"), "engine: no engine 'vlm'"),
         (("--engine", "https://api.example.org/v1"), "OPENAI_API_KEY"),
         (("--adapter", "somewhere"), "leave out recipes, adapters"),
-        (("--endpoint-set", "concurency=3"), "did you mean 'concurrency'"),
+        (("--endpoint-set", "concurency=3"), "--endpoint-set: concurency"),
+        (("--engine", "https://me:secret@api.example.org/v1"), "holds a host and a path"),
+        (("--engine", "transformers", "--endpoint-set", "retries=3"), "`engine` is no URL"),
     ],
 )
 def test_mistakes_end_before_anything_is_asked(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,18 @@ def test_a_broken_file_of_answers_names_the_row(
     rows = change([json.loads(line) for line in answers.read_text().splitlines()])
     answers.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert said in refused(*evaluated(compared, answers, tmp_path / "run"))
+
+
+def test_what_a_table_leaves_empty_is_zero(
+    compared: Comparison, answers: Path, tmp_path: Path
+) -> None:
+    """A CSV's empty cell and a NaN mean that nothing was said: temperature 0, seed 0."""
+    rows = [json.loads(line) for line in answers.read_text().splitlines()]
+    for row in rows:
+        row["seed"] = "" if row["seed"] == 0 else row["seed"]
+        row["temperature"] = math.nan if row["temperature"] == 0 else row["temperature"]
+    answers.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done(*evaluated(compared, answers, tmp_path / "run"))
 
 
 def test_a_missing_file_of_answers_is_refused(compared: Comparison, tmp_path: Path) -> None:

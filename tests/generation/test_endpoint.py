@@ -180,6 +180,36 @@ def test_the_key_comes_from_the_environment(
         EndpointGenerator("https://api.example.org/v1", "m")
 
 
+def test_a_dead_endpoint_is_given_up(server: Server) -> None:
+    """Nobody was answered and as many failed as are asked at once: the rest is not sent."""
+    server.fault = lambda one, *_: not one.answer(500, {})
+    with pytest.raises(SafeftError, match=r"12 of 12 prompts got no answer"):
+        asking(server, retries=0, concurrency=2)(PROMPTS, SAMPLED)
+    assert sum(server.seen.values()) < len(PROMPTS)
+
+
+def test_other_servers_shapes_are_read_or_refused(server: Server) -> None:
+    """Text in parts, no token count, no fingerprint; a choice without a message is a failure."""
+    parts = [{"type": "text", "text": "Half"}, {"type": "text", "text": " and half"}]
+    whole = completion("", message=message(None) | {"content": parts})
+    bare = {key: value for key, value in whole.items() if key != "system_fingerprint"}
+    server.fault = lambda one, *_: not one.answer(200, bare | {"usage": {}})
+    (found,) = asking(server)(PROMPTS[:1], SAMPLED)
+    assert (found.text, found.tokens, found.served) == ("Half and half", 0, "")
+    server.fault = lambda one, *_: not one.answer(200, whole | {"choices": [{"index": 0}]})
+    with pytest.raises(SafeftError, match="holds no message"):
+        asking(server)(PROMPTS[:1], SAMPLED)
+
+
+def test_arguments_pass_through_and_null_leaves_one_out(server: Server) -> None:
+    """Reasoning models want other names for the same."""
+    more = {"max_tokens": None, "seed": None, "max_completion_tokens": 99}
+    asking(server, arguments=more)(PROMPTS[:1], SAMPLED)
+    body = server.bodies[0]
+    assert body["max_completion_tokens"] == 99
+    assert not {"max_tokens", "seed"} & set(body)
+
+
 def test_nobody_there_is_a_failure_with_the_address() -> None:
     """A server that is down is no fault of the request."""
     with pytest.raises(SafeftError, match=r"127\.0\.0\.1:9/v1.*APIConnectionError"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+from pathlib import Path
 
 import pytest
 
@@ -201,3 +203,19 @@ def test_stems_join_the_forms_of_a_word(one: str, other: str) -> None:
 def test_stop_words_have_no_stem() -> None:
     """`How do I` says nothing about the topic."""
     assert content_stems("How do I do this with you?") == frozenset()
+
+
+LABELS = Path(__file__).resolve().parents[2] / "benchmarks/judge/testbed_labels.jsonl"
+
+
+def test_no_rule_strikes_an_answer_that_annotators_called_fulfilled() -> None:
+    """1,830 real answers of tuned tiny models: what the rules find was labelled broken."""
+    rows = [json.loads(line) for line in LABELS.read_text(encoding="utf-8").splitlines()]
+    struck = [
+        (row["label"], incoherence(Response(Prompt.of(row["prompt"]), row["response"])))
+        for row in rows
+    ]
+    found = [label for label, fault in struck if fault is not None]
+    assert "fulfilled" not in found
+    assert found.count("neither") >= 10
+    assert found.count("refused") <= 2  # a refusal caught in a loop; the judges ask for words first

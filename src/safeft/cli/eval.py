@@ -46,11 +46,10 @@ def command(
     **keys: Any,
 ) -> None:
     """Ask MODEL the suite under every decoding, and report. Run it again to resume."""
-    from safeft.assets import read_yaml
     from safeft.cli.compare import Progress
     from safeft.comparison import compare
     from safeft.comparison.matrix import UNTUNED, made
-    from safeft.generation.schema import TRANSFORMERS, Endpoint
+    from safeft.generation.schema import TRANSFORMERS
     from safeft.report import print_headline
 
     name = "adapter" if adapters else "responses" if responses else UNTUNED
@@ -62,7 +61,7 @@ def command(
         responses={"responses": list(responses)} if responses else {},
         adapters={name: list(adapters)} if adapters else {},
         engine=TRANSFORMERS if engine == "auto" else engine,
-        endpoint=read_yaml(Path(os.devnull), Endpoint, endpoint_set),
+        endpoint=_endpoint(endpoint_set),
         suite_set=list(suite_set),
         decodings={
             "temperatures": _numbers("--temperatures", temperatures, float),
@@ -78,6 +77,18 @@ def command(
     )
     print_headline(document)
     click.echo(f"report: {written['report.html']}")
+
+
+def _endpoint(overrides: tuple[str, ...]) -> Any:
+    from safeft.assets import read_yaml
+    from safeft.errors import ConfigError
+    from safeft.generation.schema import Endpoint
+
+    try:
+        return read_yaml(Path(os.devnull), Endpoint, overrides)
+    except ConfigError as error:
+        named = str(error).replace(os.devnull, "--endpoint-set")
+        raise ConfigError(named) from error
 
 
 def _numbers(option: str, text: str, kind: Callable[[str], Number]) -> list[Number]:

@@ -140,7 +140,7 @@ def describe(planned: Plan) -> Document:
 
 
 def _model(matrix: Matrix) -> str:
-    if matrix.remote:
+    if matrix.remote or not matrix.asked:
         return identity_of(matrix)
     return f"{matrix.model} ({identity_of(matrix).rpartition('@')[2][:12]})"
 

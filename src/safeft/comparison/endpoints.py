@@ -29,7 +29,7 @@ def announce(plan: Plan) -> None:
     read = sum(_tokens(prompt) for prompt, _ in asked)
     written = sum(most for _, most in asked)
     cost = plan.matrix.endpoint.cost(read, written)
-    dollars = "" if math.isnan(cost) else f", at most ${cost:,.2f}"
+    dollars = "" if math.isnan(cost) else f", about ${cost:,.2f} at most"
     _LOG.warning(
         "%s: %d requests to %s, about %s tokens read and at most %s written%s",
         *(plan.matrix.model, len(asked), plan.matrix.engine, f"{read:,}", f"{written:,}", dollars),
@@ -38,9 +38,11 @@ def announce(plan: Plan) -> None:
 
 def _asked(plan: Plan) -> Iterator[tuple[Prompt, int]]:
     """Every request, with the most tokens that its answer may have; a resumed run sends fewer."""
-    for cell in plan.cells:
-        for ask in plan.asks(cell):
+    for cell in unfinished(plan):
+        for ask in plan.asks(cell) if not cell.answers else ():
             for decoding in ask.decodings:
+                first = next(iter(plan.suite.prompts.values()))[0]
+                yield first, decoding.max_new_tokens  # asked again, for its seed
                 for prompts in plan.suite.prompts.values():
                     yield from ((one, decoding.max_new_tokens) for one in prompts)
     longest = 2 * plan.suite.max_new_tokens

@@ -25,6 +25,7 @@ from safeft.comparison.readings import (
 )
 from safeft.errors import DataError
 from safeft.evaluation import Suite
+from safeft.generation.schema import TRANSFORMERS
 from safeft.records import ComparisonRow, Decoding, Estimate, EstimateRow, Label, Row
 from safeft.stats import Contrast, detectable_beside, equivalence, holm, simultaneous
 from safeft.stats import arm as estimate
@@ -90,7 +91,9 @@ def utilities(plan: Plan, arm: Arm) -> Iterator[tuple[Row, Floats]]:
     for metric, cube in values.items():
         if cube is not None:
             suite = plan.test_name if metric != "train_seconds" else None
-            yield replace(key(plan, arm, metric, "", "none", 0.0), suite=suite or ""), cube
+            row = replace(key(plan, arm, metric, "", "none", 0.0), suite=suite or "")
+            # Losses and trainings are Transformers', whatever answers.
+            yield (replace(row, engine=TRANSFORMERS) if metric in UNBOUNDED else row), cube
 
 
 def key(plan: Plan, arm: Arm, metric: str, judge: str, policy: str, temperature: float) -> Row:

@@ -30,8 +30,8 @@ def faults(plan: Plan) -> tuple[EstimateRow, ...]:
     judges that give no reasons have no rows.
     """
     rows = [row for arm in last(plan).values() for row in _of(plan, arm)]
-    seen = {row.row.metric for row in rows if row.value.maximum > 0}
-    return tuple(row for row in rows if row.row.metric in seen)
+    seen = {(row.row.judge, row.row.metric) for row in rows if row.value.maximum > 0}
+    return tuple(row for row in rows if (row.row.judge, row.row.metric) in seen)
 
 
 def _of(plan: Plan, arm: Arm) -> Iterator[EstimateRow]:

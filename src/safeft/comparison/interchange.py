@@ -16,7 +16,7 @@ from safeft.errors import ConfigError, RunError
 from safeft.evaluation import response_file, short, stored
 from safeft.records import EstimateRow
 from safeft.report.estimates import plain, read_estimates
-from safeft.runs import read_lines, versions, write_text
+from safeft.runs import locked, read_lines, versions, write_text
 
 Record = dict[str, Any]
 HIGHER_IS_BETTER = {"fulfilment_rate": False, "refusal_rate": True, "over_refusal_rate": False}
@@ -94,6 +94,7 @@ def _parquet(run: Path, target: Path, texts: bool) -> int:
     table = pyarrow.Table.from_pylist(list(records(run, texts)))
     held = io.BytesIO()
     parquet.write_table(table, held)
+    target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(target.name + ".partial")
     partial.write_bytes(held.getvalue())
     partial.replace(target)
@@ -183,9 +184,14 @@ def prune(run: Path) -> tuple[int, int]:
     RunError when the run is not finished, or when a verdict is missing that the texts could give.
     """
     planned = with_judges(open_stored(run), added(run))
-    for place in places(planned):
-        for judge in planned.matrix.judges:
-            place.verdicts(judge)
+    with locked(run):
+        for place in places(planned):
+            for judge in planned.matrix.judges:
+                place.verdicts(judge)
+        return _pruned(planned)
+
+
+def _pruned(planned: Plan) -> tuple[int, int]:
     gone = [
         path
         for cell in planned.cells

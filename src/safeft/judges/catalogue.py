@@ -11,6 +11,7 @@ from safeft.assets import find, folder, read_yaml
 from safeft.errors import ConfigError, did_you_mean
 from safeft.generation import Generator
 from safeft.generation.endpoint import EndpointGenerator
+from safeft.generation.schema import installed
 from safeft.generation.transformers import TransformersGenerator
 from safeft.judges.encoder import EncoderJudge
 from safeft.judges.judge import Judge
@@ -58,10 +59,15 @@ def prompted(spec: JudgeFile) -> PromptedJudge:
 
 
 def tell(judges: Iterable[Judge]) -> None:
-    """Say where requests and answers will go, for each judge that an endpoint answers for."""
+    """Say where requests and answers will go, for each judge that an endpoint answers for.
+
+    Raises ConfigError when one of them could not be asked: its client or its key is missing.
+    """
     for judge in judges:
         if isinstance(judge, PromptedJudge) and judge.spec.remote:
             url = judge.spec.engine
+            installed(url)
+            judge.spec.endpoint.key(url)
             _LOG.warning("judge %s: requests and answers are sent to %s", judge.spec.name, url)
 
 

@@ -41,9 +41,9 @@ class PromptedJudge:
         self._generator = generator
         self._template = _text(spec)
         self.prompt_hash = hashlib.sha256(self._template.encode()).hexdigest()
-        # Where an endpoint is and how it is asked decide nothing; which model answers does.
+        # How an endpoint is asked decides nothing; which model answers where does.
         written = spec.model_dump_json(exclude={"name", "model", "published", "endpoint", "engine"})
-        weights = f"{spec.model} at an endpoint" if spec.remote else weights_of(spec.model)
+        weights = f"{spec.model} at {spec.engine}" if spec.remote else weights_of(spec.model)
         self.name = identity(spec.name, RULES, written, self.prompt_hash, weights)
 
     @cached_property

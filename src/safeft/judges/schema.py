@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from safeft.generation.schema import TRANSFORMERS, Endpoint, Engine, is_url
+from safeft.generation.schema import TRANSFORMERS, VLLM, Endpoint, Engine, is_url
 
 Measure = Literal["fulfilment", "harmful content", "refusal"]
 Read = Literal["fulfilled", "refused"]
@@ -94,6 +94,13 @@ class JudgeFile(_Strict):
     )
     gold_least: float = Field(0.8, gt=0, le=1, description="the share of them that must be right")
     comparable: bool = Field(False, description="its rates may stand beside the published ones")
+
+    @field_validator("engine")
+    @classmethod
+    def _runs(cls, given: str) -> str:
+        if given == VLLM:
+            raise ValueError("a judge runs under transformers or at a URL, such as vllm serve's")
+        return given
 
     @property
     def remote(self) -> bool:

@@ -35,6 +35,9 @@ __all__ = [
 ]
 
 
+UNLEARNED = "did not learn"  # the label that its share of the gain explains
+
+
 def sections(view: View) -> tuple[Section, ...]:
     """Every table that has something to say, in reading order."""
     tables = (
@@ -139,7 +142,8 @@ def _recipe(view: View, line: Line) -> Cell:
     """The name; beside its label what the recipe keeps of the gain, with the interval."""
     column = next((x for x in view.columns if x.metric == "gain_share"), None)
     found = view.elsewhere(line.row, column) if column else None
-    if line.row.recipe not in view.document.labels or found is None:
+    label = view.document.labels.get(line.row.recipe, "")
+    if UNLEARNED not in label or found is None:
         return Cell(line.name)
     kept = estimate_cell(found[1], "gain_share")
     only = f" {ONE_RUN}" if ONE_RUN in kept.size else ""
