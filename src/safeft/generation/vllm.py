@@ -140,6 +140,9 @@ def _started(
         ) from error
     import torch
 
+    if not torch.cuda.is_available():
+        # GiB for keys and values; without it vLLM claims nearly all of the machine's memory.
+        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
     source = resolve(model)
     lora: dict[str, Any] = {}
     if ranks:
