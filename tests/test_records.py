@@ -100,7 +100,7 @@ def test_flat_records_carry_the_row_and_the_value_and_nothing_nested() -> None:
     assert len(flat) == 11 + 8
     compared = ComparisonRow(replace(ROW, recipe="mix"), "baseline", -0.1, -0.2, 0.0, 0.01, 0.02)
     assert compared.flat()["reference"] == "baseline" and compared.flat()["recipe"] == "mix"
-    assert len(compared.flat()) == 11 + 10
+    assert len(compared.flat()) == 11 + 12
     variance = VarianceRow("mix", "s", "fulfilment_rate", "prompt", 0.1, 0.05, 0.2, 0.4).flat()
     for record in (flat, compared.flat(), variance):
         assert not any(isinstance(one, (dict, list)) for one in record.values())

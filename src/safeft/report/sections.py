@@ -58,7 +58,7 @@ def sections(view: View) -> tuple[Section, ...]:
 
 def headline(view: View) -> Section:
     """One line per recipe at its last epoch, without a guardrail."""
-    difference = (f"vs {view.reference}",) * bool(view.reference)
+    difference = (f"vs {view.document.name(view.reference)}",) * bool(view.reference)
     columns = ("recipe", "epoch", FULFILMENT, *JUDGED)
     names = [view.heading(name) for name in columns]
     others = _read(view)
