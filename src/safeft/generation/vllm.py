@@ -144,10 +144,6 @@ def _started(
         # GiB for keys and values; without it vLLM claims nearly all of the machine's memory.
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
     source = resolve(model)
-    lora: dict[str, Any] = {}
-    if ranks:
-        fitting = next((one for one in RANKS if one >= ranks[-1]), ranks[-1])
-        lora = {"enable_lora": True, "max_lora_rank": fitting, "max_loras": 1}
     own = {
         "dtype": default_precision(),
         "generation_config": "vllm",  # a model's own would change what is sampled
@@ -156,7 +152,7 @@ def _started(
         **({} if torch.cuda.is_available() else _CPU),
         "revision": source.revision,
         "trust_remote_code": trust_remote_code,
-        **lora,
+        **_lora(ranks),
     }
     try:
         return LLM(model=source.location, **(own | dict(options)))
@@ -165,6 +161,14 @@ def _started(
             f"model {model!r} does not run under vLLM: {_first(error)}; use --engine transformers, "
             "or change the comparison's `vllm` options"
         ) from error
+
+
+def _lora(ranks: Sequence[int]) -> dict[str, Any]:
+    """The arguments for adapters of these ranks, ascending; none without adapters."""
+    if not ranks:
+        return {}
+    fitting = next((one for one in RANKS if one >= ranks[-1]), ranks[-1])
+    return {"enable_lora": True, "max_lora_rank": fitting, "max_loras": 1}
 
 
 def _first(error: Exception) -> str:
