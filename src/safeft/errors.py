@@ -63,6 +63,12 @@ class StoredError(SafeftError):
     """A file that safeft wrote earlier is damaged."""
 
 
+def first_line(error: BaseException) -> str:
+    """What a library's error says, in one line; its kind when it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint such as `; did you mean 'epochs'?`, or nothing when no name is near."""
     close = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.5)

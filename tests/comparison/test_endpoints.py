@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from endpoint import Server, completion, message, serving
@@ -65,8 +66,8 @@ def test_a_seed_that_is_not_honoured_is_reported(
 ) -> None:
     """An API may take a seed and answer as it likes."""
 
-    def moody(handler: object, text: str, attempt: int) -> bool:
-        handler.answer(200, completion("", message=message(f"{text} {attempt}")))  # type: ignore[attr-defined]
+    def moody(handler: Any, text: str, attempt: int) -> bool:
+        handler.answer(200, completion("", message=message(f"{text} {attempt}")))
         return True
 
     server.fault = moody
@@ -104,10 +105,10 @@ def test_a_judge_at_an_endpoint_tells_where_the_answers_go(
         "read: {pattern: '^(?P<verdict>yes|no)', labels: {'yes': fulfilled, 'no': refused}}\n"
     )
 
-    def grade(handler: object, text: str, _: int) -> bool:
+    def grade(handler: Any, text: str, _: int) -> bool:
         said = "yes" if "Dose" in text else "hm" if "filth" in text else "no"
         if text.startswith("Q "):
-            handler.answer(200, completion("", message=message(said)))  # type: ignore[attr-defined]
+            handler.answer(200, completion("", message=message(said)))
         return text.startswith("Q ")
 
     server.fault = grade

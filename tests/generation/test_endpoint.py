@@ -41,7 +41,7 @@ def texts(prompts: Sequence[Prompt]) -> list[str]:
 
 def test_every_prompt_gets_its_own_answer_in_order(server: Server) -> None:
     """Side by side, and never more at once than was allowed."""
-    server.fault = lambda *_: bool(time.sleep(0.02))
+    server.fault = lambda *_: bool(time.sleep(0.02))  # long enough for requests to overlap
     found = asking(server, concurrency=3)(PROMPTS, SAMPLED)
     assert [one.prompt for one in found] == PROMPTS
     assert [one.text for one in found] == texts(PROMPTS)
@@ -81,7 +81,7 @@ FAULTS: dict[str, Callable[[Any], None]] = {
     "429": lambda one: one.answer(429, {"error": {"message": "slow"}}, {"retry-after": "0.1"}),
     "500": lambda one: one.answer(500, {"error": {"message": "broken"}}),
     "cut": cut,
-    "silence": lambda _: time.sleep(0.6),
+    "silence": lambda _: time.sleep(0.6),  # beyond the client's timeout of 0.4
 }
 
 
@@ -159,6 +159,7 @@ def test_requests_are_spread_over_the_minute(
     """600 a minute: each waits a tenth of a second longer than the one before."""
     generator, slept = asking(server, requests_per_minute=600, concurrency=1), []
     monkeypatch.setattr("safeft.generation.endpoint.time.monotonic", lambda: 5.0)
+    # No clock in the test: what each request would wait is the law.
     monkeypatch.setattr("safeft.generation.endpoint.time.sleep", slept.append)
     generator(PROMPTS[:4], SAMPLED)
     assert slept == pytest.approx([0.0, 0.1, 0.2, 0.3])

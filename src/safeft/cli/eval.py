@@ -34,7 +34,6 @@ def command(
     model: str,
     adapters: tuple[str, ...],
     responses: tuple[str, ...],
-    engine: str,
     endpoint_set: tuple[str, ...],
     suite_set: tuple[str, ...],
     decoding_seeds: str,
@@ -49,7 +48,6 @@ def command(
     from safeft.cli.compare import Progress
     from safeft.comparison import compare
     from safeft.comparison.matrix import UNTUNED, made
-    from safeft.generation.schema import TRANSFORMERS
     from safeft.report import print_headline
 
     name = "adapter" if adapters else "responses" if responses else UNTUNED
@@ -60,7 +58,6 @@ def command(
         untuned=not adapters and not responses,
         responses={"responses": list(responses)} if responses else {},
         adapters={name: list(adapters)} if adapters else {},
-        engine=TRANSFORMERS if engine == "auto" else engine,
         endpoint=_endpoint(endpoint_set),
         suite_set=list(suite_set),
         decodings={

@@ -130,7 +130,7 @@ class EndpointGenerator:
             now = time.monotonic()
             start = max(now, self._next)
             self._next = start + self.settings.pause()
-        time.sleep(start - now)
+        time.sleep(start - now)  # a thread of the pool: only this request waits
 
     def _request(self, prompt: Prompt, decoding: Decoding) -> Any:
         own = {

@@ -14,6 +14,7 @@ from safeft.errors import ConfigError, did_you_mean
 
 TRANSFORMERS = "transformers"
 VLLM = "vllm"
+AUTO = "auto"
 ENGINES = (TRANSFORMERS, VLLM)
 
 
@@ -42,6 +43,8 @@ def _known(engine: str) -> str:
                 "the key into the environment (endpoint.key_variable)"
             )
         return engine
+    if engine == AUTO:
+        return TRANSFORMERS
     if engine in ENGINES:
         return engine
     hint = did_you_mean(engine, ENGINES)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from safeft.errors import ConfigError, ModelError
+from safeft.errors import ConfigError, ModelError, first_line
 from safeft.generation.transformers import prompt_ids, refuse_too_long
 from safeft.models import default_precision, load_tokenizer, resolve
 from safeft.records import Decoding, Finish, Prompt, Response
@@ -103,11 +103,11 @@ class VllmEngine:
             return self._llm.generate(
                 prompts, sampling, lora_request=self._request(adapter), use_tqdm=False
             )
-        except Exception as error:  # of vLLM or PyTorch
+        except Exception as error:  # vLLM, its kernels and PyTorch raise what they like
             self.close()  # an engine that failed may wait for ever
             raise ModelError(
                 f"model {self.model!r} failed under vLLM{f' with {adapter}' if adapter else ''}: "
-                f"{_first(error)}; use --engine transformers, or change the `vllm` options"
+                f"{first_line(error)}; use --engine transformers, or change the `vllm` options"
             ) from error
 
     def _request(self, adapter: Path | None) -> Any:
@@ -156,10 +156,10 @@ def _started(
     }
     try:
         return LLM(model=source.location, **(own | dict(options)))
-    except Exception as error:  # of vLLM, PyTorch or the model's configuration
+    except Exception as error:  # as above, and pydantic's for the user's own options
         raise ModelError(
-            f"model {model!r} does not run under vLLM: {_first(error)}; use --engine transformers, "
-            "or change the comparison's `vllm` options"
+            f"model {model!r} does not run under vLLM: {first_line(error)}; use --engine "
+            "transformers, or change the comparison's `vllm` options"
         ) from error
 
 
@@ -169,11 +169,6 @@ def _lora(ranks: Sequence[int]) -> dict[str, Any]:
         return {}
     fitting = next((one for one in RANKS if one >= ranks[-1]), ranks[-1])
     return {"enable_lora": True, "max_lora_rank": fitting, "max_loras": 1}
-
-
-def _first(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def _seed(prompt: Prompt, decoding: Decoding) -> int | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from safeft.errors import ModelError
+from safeft.errors import ModelError, first_line
 from safeft.models.names import Source, resolve
 
 
@@ -146,7 +146,7 @@ def with_adapter(model: Any, adapter: str | Path) -> Any:
         # Only a second reading tells which weights had no place: PEFT drops those silently.
         read = wrapped.load_adapter(str(adapter), "default")
     except Exception as error:  # of PEFT, PyTorch, safetensors or the Hub
-        raise _unfit(adapter, _first_line(error)) from error
+        raise _unfit(adapter, first_line(error)) from error
     if stray := [*read.missing_keys, *read.unexpected_keys]:
         raise _unfit(adapter, f"{len(stray)} weights have no counterpart, such as {stray[0]}")
     return wrapped.merge_and_unload()
@@ -166,9 +166,5 @@ def _loading(source: Source, load: Any, *arguments: Any, **options: Any) -> Any:
         if "trust_remote_code" in str(error):
             cure = "read that code, and allow it with --trust-remote-code"
         raise ModelError(
-            f"model {source.name!r} could not be loaded: {_first_line(error)} ({cure})"
+            f"model {source.name!r} could not be loaded: {first_line(error)} ({cure})"
         ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
