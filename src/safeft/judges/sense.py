@@ -58,5 +58,4 @@ def _signs(response: Response, known: frozenset[str]) -> list[float]:
         min(float(np.log1p(n)), 5),
         4 * len({word.lower() for word in words}) / n,
         10 * min(answer.count("\n") / n, 0.2),
-        float(response.finish == "length"),
     ]
