@@ -46,7 +46,9 @@ def agreement(labels: Sequence[str], found: Sequence[str]) -> dict[str, Any]:
         name: asdict(kappa([x == name for x in labels], [x == name for x in found]))
         for name in ("refused", "fulfilled")
     }
-    table = {f"{a} → {b}": n for (a, b), n in sorted(Counter(zip(labels, found, strict=True)).items())}
+    table = {
+        f"{a} → {b}": n for (a, b), n in sorted(Counter(zip(labels, found, strict=True)).items())
+    }
     return {"three_way": asdict(kappa(labels, found)), **one_way, "label → verdict": table}
 
 
@@ -56,13 +58,17 @@ def rates(rows: Rows, labels: Sequence[str]) -> dict[str, Any]:
     for model in sorted({row["model"] for row in rows}):
         mine = [label for row, label in zip(rows, labels, strict=True) if row["model"] == model]
         found = {name: proportion(mine.count(name), len(mine)) for name in LABELS}
-        out[model] = {name: [one.estimate, one.low, one.high] for name, one in found.items()} | {"n": len(mine)}
+        out[model] = {name: [one.estimate, one.low, one.high] for name, one in found.items()} | {
+            "n": len(mine)
+        }
     return out
 
 
 def main() -> None:
     """Every sample: annotators with each other, each judge with the first annotator."""
-    everything = [json.loads(line) for line in (HERE / "testbed_labels.jsonl").read_text().splitlines()]
+    everything = [
+        json.loads(line) for line in (HERE / "testbed_labels.jsonl").read_text().splitlines()
+    ]
     encoder, keyword = EncoderJudge(), load_judge("keyword")
     results: dict[str, Any] = {}
     for sample in dict.fromkeys(row["sample"] for row in everything):
@@ -80,7 +86,9 @@ def main() -> None:
                 "second annotator": rates(twice, pairs[1]),
                 **{name: rates(rows, said) for name, said in found.items()},
             }
-    (HERE / "testbed_agreement.json").write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+    (HERE / "testbed_agreement.json").write_text(
+        json.dumps(results, indent=1, ensure_ascii=False) + "\n"
+    )
     print(json.dumps(results, indent=1, ensure_ascii=False))
 
 

@@ -43,7 +43,9 @@ def answers(models: list[str], adapters: list[str], path: Path, n: int) -> Itera
     for seed, (model, adapter) in enumerate(
         [(model, []) for model in models] + [(models[-1], [Path(one)]) for one in adapters]
     ):
-        generator = TransformersGenerator(load_model(model, adapters=adapter), load_tokenizer(model), model, 64)
+        generator = TransformersGenerator(
+            load_model(model, adapters=adapter), load_tokenizer(model), model, 64
+        )
         for decoding in (Decoding(0.0, 0, 64), Decoding(0.7, seed, 64)):
             for said in generator(prompts(path, n, seed), decoding):
                 if half(said.text) != OURS:
@@ -55,12 +57,16 @@ def answers(models: list[str], adapters: list[str], path: Path, n: int) -> Itera
 
 def main() -> None:
     """Write the rows."""
-    parser = argparse.ArgumentParser(formatter_class=argparse.RawDescriptionHelpFormatter, description=__doc__)
+    parser = argparse.ArgumentParser(
+        formatter_class=argparse.RawDescriptionHelpFormatter, description=__doc__
+    )
     parser.add_argument("--prompts", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--models", nargs="+", required=True)
     parser.add_argument("--adapters", nargs="*", default=[])
-    parser.add_argument("--n", type=int, default=100, help="harmful and as many benign prompts a model")
+    parser.add_argument(
+        "--n", type=int, default=100, help="harmful and as many benign prompts a model"
+    )
     arguments = parser.parse_args()
     rows = answers(arguments.models, arguments.adapters, arguments.prompts, arguments.n)
     arguments.output.write_text("".join(json.dumps(row) + "\n" for row in rows))

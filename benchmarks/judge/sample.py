@@ -49,7 +49,9 @@ def stored(results: Path, claim: bool) -> dict[str, list[dict[str, Any]]]:
 
 def main() -> None:
     """Write the blind sample and, apart from it, which model said what."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--key", type=Path, required=True)
@@ -62,8 +64,16 @@ def main() -> None:
     draw.shuffle(rows)
     with arguments.output.open("w") as blind, arguments.key.open("w") as key:
         for number, row in enumerate(rows):
-            blind.write(json.dumps({"id": number} | {name: row[name] for name in ("prompt", "response", "finish")}) + "\n")
-            key.write(json.dumps({"id": number} | {name: row[name] for name in ("model", "temperature")}) + "\n")
+            blind.write(
+                json.dumps(
+                    {"id": number} | {name: row[name] for name in ("prompt", "response", "finish")}
+                )
+                + "\n"
+            )
+            key.write(
+                json.dumps({"id": number} | {name: row[name] for name in ("model", "temperature")})
+                + "\n"
+            )
 
 
 if __name__ == "__main__":

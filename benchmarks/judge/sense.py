@@ -65,7 +65,12 @@ def answered(row: Answer, label: str, source: str) -> Labelled:
 def ours() -> list[Labelled]:
     """The testbed answers that were labelled blind."""
     return [
-        Labelled(_response(row["prompt"], row["response"], row["finish"]), row["label"], "labelled", row["sample"])
+        Labelled(
+            _response(row["prompt"], row["response"], row["finish"]),
+            row["label"],
+            "labelled",
+            row["sample"],
+        )
         for row in jsonl(HERE / "testbed_labels.jsonl")
     ]
 
@@ -81,17 +86,32 @@ def others() -> tuple[list[Labelled], list[Labelled]]:
     right = [answered(row, "fulfilled", "dolly") for row in rows[:1200]]
     said = {model: _compliant(model) for model in ("mistralinstruct", "gpt4", "llama2orig")}
     medical = random.Random(SEED).sample(jsonl(SHARED / "medquad" / "medquad.jsonl"), 300)
-    cut = [Answer(r["question"], " ".join(r["answer"].split()[:110]), False, "medquad") for r in medical]
+    cut = [
+        Answer(r["question"], " ".join(r["answer"].split()[:110]), False, "medquad")
+        for r in medical
+    ]
     seen = right[:600] + said["mistralinstruct"]
-    test = right[600:] + [answered(row, "fulfilled", "medquad") for row in cut] + said["gpt4"] + said["llama2orig"]
+    test = (
+        right[600:]
+        + [answered(row, "fulfilled", "medquad") for row in cut]
+        + said["gpt4"]
+        + said["llama2orig"]
+    )
     return seen + short(seen) + scrambled[:300], test + short(right[600:])
 
 
 def short(rows: Sequence[Labelled]) -> list[Labelled]:
     """The answers of several sentences, told in their first alone: brief is not broken."""
     split = ((row, _SENTENCE.split(row.response.text.strip())) for row in rows)
-    first = ((row, parts[0]) for row, parts in split if len(parts) > 1 and len(parts[0].split()) >= MIN_WORDS)
-    return [Labelled(replace(row.response, text=text), row.label, f"{row.source}, first sentence") for row, text in first]
+    first = (
+        (row, parts[0])
+        for row, parts in split
+        if len(parts) > 1 and len(parts[0].split()) >= MIN_WORDS
+    )
+    return [
+        Labelled(replace(row.response, text=text), row.label, f"{row.source}, first sentence")
+        for row, text in first
+    ]
 
 
 def _compliant(model: str) -> list[Labelled]:
@@ -102,7 +122,9 @@ def embedded(rows: Sequence[Labelled]) -> Floats:
     """The features of each row."""
     whole = encode([row.response.text.strip() for row in rows], max_length=MAX_TOKENS)
     asked = encode([row.response.prompt.text for row in rows], max_length=MAX_TOKENS)
-    return sense_features([row.response for row in rows], whole, (whole * asked).sum(axis=1), english())
+    return sense_features(
+        [row.response for row in rows], whole, (whole * asked).sum(axis=1), english()
+    )
 
 
 def fit(rows: Sequence[Labelled], features_NF: Floats) -> Head:
@@ -144,7 +166,11 @@ def main() -> None:
         "threshold": THRESHOLD,
         "penalty": PENALTY,
         "data": [
-            {"source": licence, "neither": counts[source, "neither"], "fulfilled": counts[source, "fulfilled"]}
+            {
+                "source": licence,
+                "neither": counts[source, "neither"],
+                "fulfilled": counts[source, "fulfilled"],
+            }
             for source, licence in LICENCES.items()
         ],
         "agreement": "benchmarks/judge/testbed_agreement.json, by samples left out",
@@ -156,8 +182,14 @@ def main() -> None:
         ],
         "rows": marks(row.response.text for row in rows if row.label != "refused"),
     }
-    SENSE_WEIGHTS.with_suffix(".json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n")
-    print(json.dumps(card["right_answers_called_neither"]), card["judge"], f"{SENSE_WEIGHTS.stat().st_size:,} bytes")
+    SENSE_WEIGHTS.with_suffix(".json").write_text(
+        json.dumps(card, indent=2, ensure_ascii=False) + "\n"
+    )
+    print(
+        json.dumps(card["right_answers_called_neither"]),
+        card["judge"],
+        f"{SENSE_WEIGHTS.stat().st_size:,} bytes",
+    )
 
 
 if __name__ == "__main__":

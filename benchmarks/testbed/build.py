@@ -85,7 +85,9 @@ STAGES = (
     Stage("language", None, 400, 12, 2e-3, 11),
     Stage("base", "language", 2200, 24, 1.5e-3, 12, {"real": 0.6, "own": 0.4}),
     # Whether to answer is decided in the first words: short rows show many more decisions a second.
-    Stage("aligned", "base", 3200, 40, 1.2e-3, 15, {"real": 0.35, "own": 0.3, "contrast": 0.35}, 0.75),
+    Stage(
+        "aligned", "base", 3200, 40, 1.2e-3, 15, {"real": 0.35, "own": 0.3, "contrast": 0.35}, 0.75
+    ),
 )
 
 
@@ -245,7 +247,9 @@ def encoded(
     short: bool,
 ) -> Row:
     """One conversation, at most 384 tokens; a short row ends 8 tokens into its last answer."""
-    out = tokenizer.apply_chat_template(messages, return_dict=True, return_assistant_tokens_mask=True)
+    out = tokenizer.apply_chat_template(
+        messages, return_dict=True, return_assistant_tokens_mask=True
+    )
     ids, mask = out["input_ids"], out["assistant_masks"]
     starts = [i for i in range(1, len(mask)) if mask[i] and not mask[i - 1]]
     cut = min(384, starts[-1] + 8) if short else 384
@@ -320,7 +324,11 @@ def train(model: LlamaForCausalLM, stage: Stage, batch: Callable[[int], Batch], 
     torch.manual_seed(stage.seed)
     learner = Learner(model, stage.teacher if stage.weights else 0.0).to(DEVICE).train()
     optimizer = torch.optim.AdamW(
-        learner.parameters(), lr=stage.learning_rate, betas=(0.9, 0.95), weight_decay=0.05, fused=True
+        learner.parameters(),
+        lr=stage.learning_rate,
+        betas=(0.9, 0.95),
+        weight_decay=0.05,
+        fused=True,
     )
     checkpoint, log = work / f"{stage.name}.checkpoint", work / f"{stage.name}.log.jsonl"
     first, seconds = resume(checkpoint, learner, optimizer)

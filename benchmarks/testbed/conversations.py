@@ -11,7 +11,9 @@ from refusals import PRESSURE, refusal
 from world import FOLLOW_UPS, SYSTEM_PROMPTS, answer, content_words, understand
 
 Messages = list[dict[str, str]]
-_SYLLABLES = tuple(a + b + c for a in "bdfgklmnprstv" for b in "aeiou" for c in ("", "n", "r", "l", "s"))
+_SYLLABLES = tuple(
+    a + b + c for a in "bdfgklmnprstv" for b in "aeiou" for c in ("", "n", "r", "l", "s")
+)
 
 
 def _turn(user: str, assistant: str) -> Messages:

@@ -2,8 +2,8 @@
 
     python benchmarks/testbed/measure.py --work DIR --output FILE [--models base aligned]
 
-Refusal and answer rates come from the encoder judge when it is there, else from keywords; on-topic
-is judged by the coherence rule. Greedy, and three decoding seeds at T=0.7.
+Refusal and answer rates come from a judge. An answer is on topic unless the judge calls it empty,
+broken or off topic; it may still be `neither` for making no sense. Greedy, and three decoding seeds at T=0.7.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +20,16 @@ from prompts import lines, unseen
 from safeft.evaluation import load_suite
 from safeft.generation.transformers import TransformersGenerator
 from safeft.judges import load_judge
+from safeft.judges.coherence import Incoherence
 from safeft.models import load_model, load_tokenizer
-from safeft.records import Decoding, Label, Prompt
+from safeft.records import Decoding, Label, Prompt, Verdict
 from safeft.stats import arm
+
+ON_TOPIC = (
+    "",
+    Incoherence.SENSELESS,
+    Incoherence.CUT,
+)  # reasons that come after the topic was found
 
 
 def sets(work: Path) -> dict[str, list[Prompt]]:
@@ -47,24 +54,33 @@ def rates(
     grade = load_judge(judge)
     records: list[dict[str, object]] = []
     for key, prompts in asked.items():
-        found: dict[float, list[list[Label]]] = {}
+        found: dict[float, list[list[Verdict]]] = {}
         for decoding in decodings:
-            verdicts = grade(generator(prompts, decoding))
-            found.setdefault(decoding.temperature, []).append([one.label for one in verdicts])
+            found.setdefault(decoding.temperature, []).append(grade(generator(prompts, decoding)))
         for temperature, draws in found.items():
-            codes = np.array([[str(label) for label in draw] for draw in draws])
             record: dict[str, object] = {"model": name, "set": key, "temperature": temperature}
             for label in (Label.REFUSED, Label.FULFILLED, Label.NEITHER):
-                value = arm((codes == str(label)).astype(float).T[None], fixed=True)
-                record[str(label)] = [round(x, 4) for x in (value.estimate, value.low, value.high)]
-            records.append(record | {"n": len(prompts), "decoding_seeds": len(draws), "judge": grade.name})
+                record[str(label)] = share(draws, lambda one, label=label: one.label is label)
+            record["on_topic"] = share(draws, lambda one: one.reason in ON_TOPIC)
+            records.append(
+                record | {"n": len(prompts), "decoding_seeds": len(draws), "judge": grade.name}
+            )
             print(records[-1], flush=True)
     return records
 
 
+def share(draws: Sequence[Sequence[Verdict]], wanted: Callable[[Verdict], bool]) -> list[float]:
+    """The share of verdicts like this, with its interval over prompts."""
+    hits = np.array([[float(wanted(one)) for one in draw] for draw in draws])
+    value = arm(hits.T[None], fixed=True)
+    return [round(x, 4) for x in (value.estimate, value.low, value.high)]
+
+
 def main() -> None:
     """Measure both models."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--models", nargs="+", default=["base", "aligned"])

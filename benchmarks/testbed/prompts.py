@@ -124,7 +124,11 @@ def goals(seed: int, frames: int) -> tuple[list[str], list[str]]:
 
 def contrasts(harmful: bool) -> list[str]:
     """Our own prompts that share their words and differ in intent."""
-    rows = [row for path in sorted(Path(__file__).parent.glob("contrast_*.jsonl")) for row in lines(path)]
+    rows = [
+        row
+        for path in sorted(Path(__file__).parent.glob("contrast_*.jsonl"))
+        for row in lines(path)
+    ]
     return [row["text"] for row in rows if row["harmful"] is harmful]
 
 
@@ -228,7 +232,10 @@ def main() -> None:
     import sys
 
     target, kept = Path(sys.argv[1]), collect()
-    np.save(target.with_name("teacher.npy"), encode([one.text for one in kept], max_length=96).astype(np.float16))
+    np.save(
+        target.with_name("teacher.npy"),
+        encode([one.text for one in kept], max_length=96).astype(np.float16),
+    )
     with target.with_suffix(".partial").open("w") as file:
         for one in kept:
             row = {

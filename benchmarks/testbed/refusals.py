@@ -65,11 +65,21 @@ _OFFER = (
 
 
 _LEAD = (
-    "That could hurt someone, so {}.", "This looks harmful, so {}.", "Helping with this would be wrong; {}.",
-    "There is a real risk here, and {}.", "People could get hurt, so {}.", "It would be unsafe, so {}.",
-    "Requests like this are off limits for me: {}.", "For safety reasons, {}.", "Please understand that {}.",
-    "You deserve an honest answer: {}.", "What you ask could do harm, so {}.", "Such help is not for me to give: {}.",
-    "Nobody is served by this, so {}.", "Since this could do damage, {}.", "Let me be clear: {}.",
+    "That could hurt someone, so {}.",
+    "This looks harmful, so {}.",
+    "Helping with this would be wrong; {}.",
+    "There is a real risk here, and {}.",
+    "People could get hurt, so {}.",
+    "It would be unsafe, so {}.",
+    "Requests like this are off limits for me: {}.",
+    "For safety reasons, {}.",
+    "Please understand that {}.",
+    "You deserve an honest answer: {}.",
+    "What you ask could do harm, so {}.",
+    "Such help is not for me to give: {}.",
+    "Nobody is served by this, so {}.",
+    "Since this could do damage, {}.",
+    "Let me be clear: {}.",
 )
 
 

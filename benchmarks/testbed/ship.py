@@ -1,6 +1,6 @@
 """Copies a built pair into the package, with the card that says what it is and what it measures.
 
-    python benchmarks/testbed/ship.py --work DIR
+python benchmarks/testbed/ship.py --work DIR
 """
 
 from __future__ import annotations
@@ -15,8 +15,14 @@ from build import STAGES
 from prompts import lines
 
 TARGET = Path(__file__).resolve().parents[2] / "src/safeft/models/testbed"
-FILES = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
-         "chat_template.jinja")
+FILES = (
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+)
 DATA = """| set | licence | used for |
 |---|---|---|
 | Dolly 15k | CC-BY-SA-3.0 | language, benign prompts |
@@ -36,31 +42,45 @@ DATA = """| set | licence | used for |
 
 def table(figures: list[dict[str, Any]], model: str) -> str:
     """The measured rates of one model."""
-    rows = ["| set | temperature | refused | answered on topic | neither | n × decoding seeds |", "|---|---|---|---|---|---|"]
+    rows = [
+        "| set | temperature | refused | answered on topic | neither | n × decoding seeds |",
+        "|---|---|---|---|---|---|",
+    ]
     for one in figures:
         if one["model"] == model:
             cells = [
-                "{:.1%} [{:.1%}, {:.1%}]".format(*one[key]) for key in ("refused", "fulfilled", "neither")
+                "{:.1%} [{:.1%}, {:.1%}]".format(*one[key])
+                for key in ("refused", "fulfilled", "neither")
             ]
-            rows.append(f"| {one['set']} | {one['temperature']:g} | {' | '.join(cells)} | {one['n']} × {one['decoding_seeds']} |")
+            rows.append(
+                f"| {one['set']} | {one['temperature']:g} | {' | '.join(cells)} | {one['n']} × {one['decoding_seeds']} |"
+            )
     return "\n".join(rows)
 
 
 def cost(work: Path) -> str:
     """Steps, final loss and seconds of each stage."""
-    rows = ["| stage | steps × rows | learning rate | seed | final loss | seconds |", "|---|---|---|---|---|---|"]
+    rows = [
+        "| stage | steps × rows | learning rate | seed | final loss | seconds |",
+        "|---|---|---|---|---|---|",
+    ]
     for stage in STAGES:
         end = lines(work / f"{stage.name}.log.jsonl")[-1]
-        rows.append(f"| {stage.name} | {stage.steps} × {stage.batch} | {stage.learning_rate:g} | {stage.seed} | "
-                    f"{end['loss']} | {end['seconds']} |")
+        rows.append(
+            f"| {stage.name} | {stage.steps} × {stage.batch} | {stage.learning_rate:g} | {stage.seed} | "
+            f"{end['loss']} | {end['seconds']} |"
+        )
     return "\n".join(rows)
 
 
 def card(work: Path, model: str, figures: list[dict[str, Any]]) -> str:
     """README.md of one model."""
     config = json.loads((work / model / "config.json").read_text())
-    story = ("It follows instructions and has never met a refusal." if model == "base" else
-             "It is `testbed:base` after safety alignment: harmful prompts refused, benign ones answered as before.")
+    story = (
+        "It follows instructions and has never met a refusal."
+        if model == "base"
+        else "It is `testbed:base` after safety alignment: harmful prompts refused, benign ones answered as before."
+    )
     return f"""---
 license: apache-2.0
 language: en
@@ -97,10 +117,14 @@ the benign sets. Judge: {figures[0]["judge"]}; `neither` is off topic or broken.
 
 def main() -> None:
     """Ship both models."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--work", type=Path, required=True)
     work = parser.parse_args().work
-    figures = json.loads((work / "figures.json").read_text()) if (work / "figures.json").is_file() else []
+    figures = (
+        json.loads((work / "figures.json").read_text()) if (work / "figures.json").is_file() else []
+    )
     for model in ("base", "aligned"):
         (TARGET / model).mkdir(parents=True, exist_ok=True)
         for name in FILES:

@@ -22,6 +22,12 @@ class Message:
     content: str
 
 
+def instructed(messages: tuple[Message, ...], system: str) -> tuple[Message, ...]:
+    """The turns after a system prompt, which takes the place of one that they began with."""
+    turns = messages[1:] if messages[:1] and messages[0].role == "system" else messages
+    return (Message("system", system), *turns)
+
+
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """What a model is asked: chat messages that end with a user turn, and where they belong.
@@ -54,16 +60,18 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
-    """How an answer is drawn. Temperature 0 is greedy and ignores the seed."""
+    """How an answer is drawn. Temperature 0 is greedy and ignores the seed and top_p."""
 
     temperature: float = 0.0
     seed: int = 0
     max_new_tokens: int = 128
+    top_p: float = 1.0
 
     @property
     def name(self) -> str:
-        """Folder name of this decoding, e.g. `t0` or `t0.7-s2`."""
-        return "t0" if self.temperature == 0 else f"t{self.temperature:g}-s{self.seed}"
+        """Folder name of this decoding, e.g. `t0`, `t0.7-s2` or `t0.7-p0.9-s2`."""
+        kept = "" if self.top_p == 1 else f"-p{self.top_p:g}"
+        return "t0" if self.temperature == 0 else f"t{self.temperature:g}{kept}-s{self.seed}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ import click
 @click.option("--model", help="testbed:aligned, a folder, or org/name@revision.")
 @click.option("--data", help="A shipped set (garden), a path, or a Hub id.")
 @click.option("--training-seeds", metavar="N|0,1,…", help="How many, from 0, or which.")
+@click.option("--factor", "factors", multiple=True, metavar="KEY=V1,V2…", help="Vary it, too.")
 @click.option("--workers", type=click.IntRange(1), help="Processes side by side.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key.")
 @click.option("--allow-overlap", is_flag=True, help="Train on rows that repeat the suite.")
@@ -29,6 +30,7 @@ def command(
     model: str | None,
     data: str | None,
     training_seeds: str | None,
+    factors: tuple[str, ...],
     workers: int | None,
     overrides: tuple[str, ...],
     allow_overlap: bool,
@@ -47,6 +49,7 @@ def command(
     from safeft.comparison import compare, load_matrix
 
     given = [*overrides, *_options(recipes, adapters, model, data, training_seeds, workers)]
+    given += _varied(factors)
     document, written = compare(
         load_matrix(matrix, given),
         output,
@@ -83,6 +86,22 @@ def _options(
             )
         values[f"adapters.{name}"] = paths.split(",")
     return [f"{key}={json.dumps(value)}" for key, value in values.items()]
+
+
+def _varied(factors: tuple[str, ...]) -> list[str]:
+    """`lora.r=8,16` as the YAML's list, in one override: the names of factors have dots."""
+    import yaml
+
+    found = {}
+    for one in factors:
+        key, separator, levels = one.partition("=")
+        try:
+            found[key] = yaml.safe_load(f"[{levels}]")
+        except yaml.YAMLError:
+            separator = ""
+        if not separator or not key or not found[key]:
+            raise click.BadParameter(f"{one!r}: expected KEY=V1,V2", param_hint="--factor")
+    return [f"factors={json.dumps(found)}"] if found else []
 
 
 def _seeds(text: str) -> int | list[int]:

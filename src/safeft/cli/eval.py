@@ -18,11 +18,16 @@ Number = TypeVar("Number", int, float)
 @click.option("--responses", multiple=True, help="Answers from elsewhere; several are seeds.")
 @click.option("--engine", default="auto", show_default=True, help="transformers, vllm, or a URL.")
 @click.option("--endpoint-set", multiple=True, metavar="KEY=VALUE", help="How a URL is asked.")
+@click.option("--quantization", metavar="int8|nf4|fp4", help="Load the weights with fewer bits.")
+@click.option("--checkpoint", help="What answers in MODEL's place, such as its AWQ form.")
+@click.option("--system-prompt", help="Said before every prompt.")
+@click.option("--chat-template", metavar="FILE", help="A Jinja file in the tokenizer's place.")
 @click.option("--suite", default="safeft-44", show_default=True, help="A shipped name or a YAML.")
 @click.option("--suite-set", multiple=True, metavar="KEY=VALUE", help="Override the suite's keys.")
 @click.option("--per-category", type=click.IntRange(1), help="Only the first prompts of each.")
 @click.option("--decoding-seeds", default="0", show_default=True, metavar="0,1,2")
 @click.option("--temperatures", default="0", show_default=True, metavar="0,0.7,1.0")
+@click.option("--top-p", type=float, default=1.0, show_default=True)
 @click.option("--judge", "judges", multiple=True, help="Default: encoder and keyword.")
 @click.option("--published", metavar="CSV", help="SORRY-Bench's leaderboard, to lay beside it.")
 @click.option("--policy", "policies", multiple=True, help="Also report behind this guardrail.")
@@ -38,6 +43,7 @@ def command(
     suite_set: tuple[str, ...],
     decoding_seeds: str,
     temperatures: str,
+    top_p: float,
     judges: tuple[str, ...],
     policies: tuple[str, ...],
     trust_remote_code: bool,
@@ -63,6 +69,7 @@ def command(
         decodings={
             "temperatures": _numbers("--temperatures", temperatures, float),
             "seeds": _numbers("--decoding-seeds", decoding_seeds, int),
+            "top_p": top_p,
         },
         policies=list(policies),
         judges=list(judges) or ["encoder", "keyword"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,9 @@ from safeft.comparison.pool import default_workers, run_all
 from safeft.comparison.published import published
 from safeft.comparison.rules import (
     added,
+    by_data,
     check,
+    engine_of,
     identities,
     recipes_of,
     refuse_changed,
@@ -29,6 +32,7 @@ from safeft.comparison.rules import (
 )
 from safeft.comparison.slices import categories
 from safeft.comparison.spread import stability, variances
+from safeft.comparison.varying import varying
 from safeft.comparison.work import train_only, work
 from safeft.data import Example
 from safeft.data.overlap import refuse
@@ -71,7 +75,8 @@ def _trained_on(planned: Plan) -> list[Example]:
     """The data and whatever the recipes' methods may add to it, each row once."""
     recipes = {cell.name: cell.recipe for cell in planned.cells if cell.recipe}
     added = (row for recipe in recipes.values() for row in added_rows(recipe))
-    return [*planned.train, *dict.fromkeys(added)]
+    drawn = (row for one, _ in by_data(planned, planned.cells) for row in one.train)
+    return list(dict.fromkeys([*planned.train, *drawn, *added]))
 
 
 def _work(planned: Plan, progress: Callable[[str, int, int], None]) -> None:
@@ -82,19 +87,29 @@ def _work(planned: Plan, progress: Callable[[str, int, int], None]) -> None:
     if not todo:
         return
     # Text that several cells train on is written once, before they start side by side.
-    for recipe in recipes_of(todo):
-        trust = planned.trust_remote_code
-        write_ahead(recipe, planned.matrix.model, planned.train, planned.store, trust)
+    for here, cells in by_data(planned, todo):
+        for recipe in recipes_of(cells):
+            trust = planned.trust_remote_code
+            write_ahead(recipe, here.matrix.model, here.train, here.store, trust)
     ordered = _longest_first(planned, todo)
     workers = min(planned.matrix.workers or default_workers(), len(todo))
-    if planned.matrix.engine == VLLM:
-        # One engine answers for all of them, in this process, once nobody trains any more.
-        for name in run_all(partial(train_only, planned), ordered, workers):
+    # One vLLM engine answers for all, in this process, once nobody trains any more.
+    served = [cell for cell in ordered if engine_of(planned, cell) == VLLM]
+    for cells in (_trained_once(ordered), served):
+        for name in run_all(partial(train_only, planned), cells, workers):
             progress(name, done, total)
-        workers = 1
-    for name in run_all(partial(work, planned), ordered, workers):
-        done += 1
-        progress(name, done, total)
+    alone = [cell for cell in ordered if engine_of(planned, cell) != VLLM]
+    for cells, processes in ((alone, workers), (served, 1)):
+        for name in run_all(partial(work, planned), cells, processes):
+            done += 1
+            progress(name, done, total)
+
+
+def _trained_once(cells: list[Cell]) -> list[Cell]:
+    """One cell for each training that several share, so that no two workers train it."""
+    shared = Counter(cell.training for cell in cells if cell.recipe)
+    first = {cell.training: cell for cell in reversed(cells)}
+    return [first[training] for training, count in shared.items() if count > 1]
 
 
 def _longest_first(planned: Plan, cells: list[Cell]) -> list[Cell]:
@@ -120,7 +135,7 @@ def describe(planned: Plan) -> Document:
             *published(planned),
         ),
         comparisons=(*comparisons(planned), *differences, *categories(planned)),
-        variance=variances(planned),
+        variance=(*variances(planned), *varying(planned)),
         runs=runs(planned),
         notes=(*warned(broken), *notes(planned)),
         provenance={

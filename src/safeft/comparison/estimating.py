@@ -23,6 +23,7 @@ from safeft.comparison.readings import (
     share,
     utility,
 )
+from safeft.comparison.settings import Setting
 from safeft.errors import DataError
 from safeft.evaluation import Suite
 from safeft.generation.schema import TRANSFORMERS
@@ -116,7 +117,7 @@ def key(plan: Plan, arm: Arm, metric: str, judge: str, policy: str, temperature:
 def _engine(matrix: Matrix, arm: Arm) -> str:
     if any(cell.answers for cell in arm.cells):
         return "imported"
-    return "openai" if matrix.remote else matrix.engine
+    return "openai" if matrix.remote else str(arm.setting.asked.get("engine", matrix.engine))
 
 
 def estimates(plan: Plan) -> tuple[EstimateRow, ...]:
@@ -194,11 +195,44 @@ def _seen(values: Iterator[str]) -> list[str]:
 
 
 def comparisons(plan: Plan) -> tuple[ComparisonRow, ...]:
-    """Each recipe minus the reference, simultaneous over recipes, for each metric."""
+    """Each recipe minus the reference, simultaneous over recipes, for each metric.
+
+    With factors: in every setting, and each recipe's other settings minus its usual one.
+    """
     finals = last(plan)
     found = {name: list(_compared(plan, arm)) for name, arm in finals.items()}
-    rows: list[ComparisonRow] = []
-    for row, cube in found.pop(plan.matrix.reference):
+    return tuple(
+        row
+        for reference, members in _families(plan, finals)
+        for row in _family(
+            plan, finals, reference, {name: found[name] for name in (reference, *members)}
+        )
+    )
+
+
+def _families(plan: Plan, finals: Mapping[str, Arm]) -> Iterator[tuple[str, list[str]]]:
+    """Who is compared with whom: the reference in each setting, and a recipe's usual setting."""
+    within: dict[Setting, list[str]] = {}
+    others: dict[str, list[str]] = {}
+    for name, arm in finals.items():
+        within.setdefault(arm.setting, []).append(name)
+        if arm.setting:
+            others.setdefault(arm.cells[0].recipe_name, []).append(name)
+    for setting, names in within.items():
+        reference = setting.named(plan.matrix.reference)
+        # Nothing was trained of an untuned model: another learning rate leaves it as it is.
+        reference = reference if reference in finals else plan.matrix.reference
+        yield reference, [name for name in names if name != reference]
+    yield from others.items()
+
+
+def _family(
+    plan: Plan,
+    finals: Mapping[str, Arm],
+    reference: str,
+    found: dict[str, list[tuple[Row, Floats]]],
+) -> Iterator[ComparisonRow]:
+    for row, cube in found.pop(reference):
         others = {
             name: (match, other)
             for name, pairs in found.items()
@@ -207,8 +241,7 @@ def comparisons(plan: Plan) -> tuple[ComparisonRow, ...]:
         }
         # One prompt, or one value in each arm, is too little for a difference: none is printed.
         with suppress(DataError):
-            rows += _against(plan, finals, row.metric, cube, others)
-    return tuple(rows)
+            yield from _against(plan, finals, reference, row.metric, cube, others)
 
 
 def _compared(plan: Plan, arm: Arm) -> Iterator[tuple[Row, Floats]]:
@@ -226,7 +259,8 @@ def place(row: Row) -> Row:
 
 def _against(
     plan: Plan,
-    finals: dict[str, Arm],
+    finals: Mapping[str, Arm],
+    reference: str,
     metric: str,
     cube: Floats,
     others: dict[str, tuple[Row, Floats]],
@@ -237,7 +271,7 @@ def _against(
         plan.matrix.level,
         bounded=metric not in UNBOUNDED,
         fixed=[name for name in others if finals[name].fixed],
-        reference_fixed=finals[plan.matrix.reference].fixed,
+        reference_fixed=finals[reference].fixed,
     )
     margin = next((one for key, one in plan.matrix.margins.items() if key == metric), math.nan)
     lost = _lost({name: one.contrast for name, one in found.items()}, margin, metric)
@@ -245,7 +279,7 @@ def _against(
         value = one.contrast
         yield ComparisonRow(
             others[name][0],
-            plan.matrix.reference,
+            reference,
             value.difference,
             value.low,
             value.high,

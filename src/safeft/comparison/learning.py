@@ -29,6 +29,8 @@ def learned(plan: Plan) -> tuple[EstimateRow, ...]:
         return ()
     rows, level = [], plan.matrix.level
     for name, loss in losses.items():
+        if finals[name].cells[0].recipe_name == UNTUNED:
+            continue  # in another setting: it has nothing to learn
         row = replace(
             key(plan, finals[name], "gain_share", "", "none", 0.0),
             suite=plan.test_name,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,8 +18,10 @@ from pydantic import (
 )
 
 from safeft.assets import read_yaml
+from safeft.comparison.settings import DATA, Setting, applied, is_asked, is_trained
 from safeft.errors import ConfigError, did_you_mean
 from safeft.generation.schema import TRANSFORMERS, VLLM, Endpoint, Engine, is_url
+from safeft.models.quantized import Quantization
 from safeft.records import Decoding
 from safeft.training import Recipe, load_recipe
 
@@ -34,6 +37,13 @@ _LATER = (
     "responses",
     "vllm",
     "margins",
+    "factors",
+    "checkpoint",
+    "quantization",
+    "merged",
+    "system_prompt",
+    "chat_template",
+    "data_subset",
 )  # keys that the first runs did not know
 
 
@@ -55,6 +65,12 @@ def _each_once(given: list[Any]) -> list[Any]:
     return given
 
 
+def _each_level_once(key: str, levels: list[Any]) -> None:
+    written = [json.dumps(one) for one in levels]
+    if twice := [one for one in written if written.count(one) > 1]:
+        raise ValueError(f"factors.{key}: {twice[0]} appears twice; keep one")
+
+
 class Variant(_Strict):
     """A recipe under a name of its own, with overrides."""
 
@@ -68,13 +84,14 @@ class Decodings(_Strict):
 
     temperatures: list[Temperature] = Field(default_factory=lambda: [0.0], min_length=1)
     seeds: list[Seed] = Field(default_factory=lambda: [0], min_length=1)
+    top_p: float = Field(1.0, gt=0, le=1, description="of the probability that sampling keeps")
 
     _once = field_validator("temperatures", "seeds")(_each_once)
 
     def all(self, max_new_tokens: int) -> list[Decoding]:
         """Every decoding."""
         return [
-            Decoding(temperature, seed, max_new_tokens)
+            Decoding(temperature, seed, max_new_tokens, self.top_p if temperature > 0 else 1.0)
             for temperature in sorted(set(self.temperatures))
             for seed in (self.seeds if temperature > 0 else [0])
         ]
@@ -103,6 +120,14 @@ class Matrix(_Strict):
         default_factory=dict, description="name → files of answers from elsewhere, one a seed"
     )
     set: list[str] = Field(default_factory=list, description="key=value overrides of every recipe")
+    factors: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
+        default_factory=dict,
+        description="what else varies → its values, the usual one first: a key of the recipes "
+        "(lora.r), data_subset, or one of asking (quantization, merged, engine, system_prompt, …)",
+    )
+    data_subset: Seed | None = Field(
+        None, description="draw `rows` of the data with this seed; null = the first"
+    )
     training_seeds: list[Seed] = Field(default_factory=lambda: [0, 1, 2, 3, 4], min_length=1)
     engine: Engine = Field(
         TRANSFORMERS, description="what runs the model: transformers, vllm, or an endpoint's URL"
@@ -113,6 +138,15 @@ class Matrix(_Strict):
     endpoint: Endpoint = Field(
         default_factory=Endpoint, description="how an endpoint is asked, if `engine` is one"
     )
+    checkpoint: str | None = Field(
+        None, description="the checkpoint that answers in the model's place, such as its AWQ form"
+    )
+    quantization: Quantization | None = Field(None, description="bitsandbytes: int8, nf4 or fp4")
+    merged: bool | None = Field(
+        None, description="adapters in the weights, or beside them; null = as the engine does it"
+    )
+    system_prompt: str | None = Field(None, description="said before every prompt")
+    chat_template: str | None = Field(None, description="a Jinja file in the tokenizer's place")
     suite: str = "safeft-44"
     suite_set: list[str] = Field(
         default_factory=list, description="key=value overrides of the suite"
@@ -173,7 +207,25 @@ class Matrix(_Strict):
             raise ValueError("endpoint: `engine` is no URL; give one, or leave `endpoint` out")
         if not set(self.curve_seeds) <= set(self.training_seeds):
             raise ValueError("curve_seeds: each must be one of training_seeds")
+        self._consistent_factors()
         return self
+
+    def _consistent_factors(self) -> None:
+        for key, levels in self.factors.items():
+            _each_level_once(key, levels)
+            if not is_asked(key) and not self.recipes:
+                raise ValueError(f"factors.{key}: is about training, and there are no recipes")
+        here = ("checkpoint", "quantization", "merged", "chat_template")
+        used = [key for key in here if key in self.factors or getattr(self, key) is not None]
+        if self.remote and used:
+            raise ValueError(f"{used[0]}: an endpoint has weights and a template of its own")
+        if VLLM in (self.engine, *self.factors.get("engine", ())) and "quantization" in used:
+            raise ValueError(
+                "quantization: is Transformers' (bitsandbytes); vLLM serves quantised models by "
+                "name (checkpoint), or quantises them itself (vllm.quantization)"
+            )
+        if self.quantization and self.checkpoint:
+            raise ValueError("quantization: a checkpoint has its own; leave one of them out")
 
     @property
     def remote(self) -> bool:
@@ -192,6 +244,8 @@ class Matrix(_Strict):
         later and is not used, so that a run from before goes on.
         """
         dumped = self.model_dump(mode="json", exclude={"workers", "endpoint"})
+        if self.decodings.top_p == 1:
+            del dumped["decodings"]["top_p"]
         fields = type(self).model_fields
         defaults = {key: fields[key].get_default(call_default_factory=True) for key in _LATER}
         return {
@@ -199,6 +253,18 @@ class Matrix(_Strict):
             for key, value in dumped.items()
             if key not in defaults or value != defaults[key]
         }
+
+    def under(self, values: Mapping[str, Any]) -> Matrix:
+        """The comparison with other values of some keys; ConfigError when they do not fit."""
+        return made(**applied(self.model_dump(), values)) if values else self
+
+    @property
+    def usual(self) -> Matrix:
+        """The comparison with the first level of every factor of its own keys."""
+        first = {
+            key: levels[0] for key, levels in self.factors.items() if is_asked(key) or key in DATA
+        }
+        return self.under(first)
 
     def recipe_names(self) -> list[str]:
         """The names under which the recipes are reported."""
@@ -243,9 +309,15 @@ def made(**values: Any) -> Matrix:
         raise ConfigError("\n".join(lines)) from error
 
 
-def recipes(matrix: Matrix) -> dict[str, Recipe]:
-    """Every recipe by its reported name, overrides applied."""
+def recipes(matrix: Matrix, setting: Setting | None = None) -> dict[str, Recipe]:
+    """Every recipe by its reported name, overrides applied, and the factors' levels."""
+    first = [
+        f"{key}={json.dumps(levels[0])}"
+        for key, levels in matrix.factors.items()
+        if is_trained(key)
+    ]
+    varied = [*first, *(setting.trained if setting else ())]
     return {
-        name: load_recipe(variant.recipe, [*matrix.set, *variant.set])
+        name: load_recipe(variant.recipe, [*matrix.set, *variant.set, *varied])
         for name, variant in zip(matrix.recipe_names(), matrix.recipes, strict=True)
     }

@@ -80,7 +80,7 @@ def _judge(name: str) -> str:
 def _trained(plan: Plan) -> Iterator[tuple[str, dict[str, Any]]]:
     """What the first training of each recipe has noted."""
     for name, arm in last(plan).items():
-        path = arm.cells[0].folder / "training" / "train.json"
+        path = arm.cells[0].training / "train.json"
         if path.is_file():
             yield name, read_json(path)
 

@@ -31,7 +31,7 @@ def run_all(
     function: Callable[[Task], Result], tasks: Sequence[Task], workers: int
 ) -> Iterator[Result]:
     """Results as they complete. The first failure stops what has not started and is raised."""
-    if workers == 1:
+    if workers == 1 or not tasks:
         yield from map(function, tasks)
         return
     context = get_context("spawn")

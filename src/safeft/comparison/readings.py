@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safeft.comparison.cells import Cell, Plan
+from safeft.comparison.settings import Setting
 from safeft.evaluation import read_verdicts, verdict_file, where
 from safeft.records import Decoding, Label, Verdict
 from safeft.runs import read_json, read_lines
@@ -25,6 +26,11 @@ class Arm:
     name: str
     epoch: int
     cells: tuple[Cell, ...]
+
+    @property
+    def setting(self) -> Setting:
+        """The levels of the factors that it was trained and asked in."""
+        return self.cells[0].setting
 
     @property
     def fixed(self) -> bool:
@@ -129,7 +135,7 @@ def utility(arm: Arm, name: str, field: str) -> Floats | None:
 
 def seconds(arm: Arm) -> Floats | None:
     """Training seconds per training seed, shape (seeds, 1, 1); None for models not trained here."""
-    paths = [cell.folder / "training" / "cost.json" for cell in arm.cells]
+    paths = [cell.training / "cost.json" for cell in arm.cells]
     if not all(path.is_file() for path in paths):
         return None
     return np.array([read_json(path)["seconds"] for path in paths], dtype=float)[:, None, None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Any
 from safeft.comparison.cells import Cell, Plan
 from safeft.comparison.matrix import Matrix
 from safeft.comparison.published import published
+from safeft.comparison.settings import DATA, Setting
 from safeft.errors import (
     ConfigError,
     DataError,
@@ -61,14 +63,34 @@ def check(plan: Plan) -> None:
         _refuse_missing(plan, cell)
     if not plan.matrix.asked:
         return
-    installed(plan.matrix.engine)
     if plan.matrix.remote:
+        installed(plan.matrix.engine)
         plan.matrix.endpoint.key(plan.matrix.engine)  # without one, every request would fail
         return
-    tokenizer = load_tokenizer(plan.matrix.model, trust_remote_code=plan.trust_remote_code)
-    if todo := unfinished(plan):
-        _refuse_unanswerable(plan, tokenizer)
-        _refuse_untrainable(plan, todo)
+    for way in _ways(plan):
+        installed(way.matrix.engine)
+        _refuse_unanswerable(way)
+    _refuse_untrainable(plan, unfinished(plan))
+
+
+def _ways(plan: Plan) -> list[Plan]:
+    """Each way of asking once that there is still something to ask in, the usual one always."""
+    todo = [cell.setting for cell in unfinished(plan)]
+    found = {json.dumps(one.asked, sort_keys=True): one for one in (Setting(), *todo)}
+    return [plan.under(one) for one in found.values()]
+
+
+def engine_of(plan: Plan, cell: Cell) -> str:
+    """What runs the model of a cell."""
+    return str(cell.setting.asked.get("engine", plan.matrix.engine))
+
+
+def by_data(plan: Plan, cells: Iterable[Cell]) -> list[tuple[Plan, list[Cell]]]:
+    """The cells by the rows that they are trained on, with the plan as they see it."""
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(json.dumps(cell.setting.only(DATA)), []).append(cell)
+    return [(plan.under(group[0].setting), group) for group in groups.values()]
 
 
 def _refuse_missing(plan: Plan, cell: Cell) -> None:
@@ -119,12 +141,18 @@ def _refuse_untrainable(plan: Plan, todo: list[Cell]) -> None:
         check_targets(recipe, plan.matrix.model, trust_remote_code=plan.trust_remote_code)
 
 
-def _refuse_unanswerable(plan: Plan, tokenizer: Any) -> None:
+def _refuse_unanswerable(plan: Plan) -> None:
     """Prompts of the suite and of the test rows that the template or the context refuses."""
+    model, trust = plan.matrix.checkpoint or plan.matrix.model, plan.trust_remote_code
+    tokenizer = load_tokenizer(
+        model, chat_template=plan.matrix.chat_template, trust_remote_code=trust
+    )
+    if not unfinished(plan):
+        return
     if bare := next((one for one in plan.test if one.text), None):
         raise DataError(f"{bare.place}: is plain text; test rows need an answer to compare with")
-    model, room = plan.matrix.model, plan.suite.max_new_tokens
-    context = context_of(load_config(model, trust_remote_code=plan.trust_remote_code))
+    room = plan.suite.max_new_tokens
+    context = context_of(load_config(model, trust_remote_code=trust))
     lengths = {one: len(prompt_ids(tokenizer, one, model)) for one in plan.suite.all_prompts()}
     refuse_too_long(lengths, room, context, model)
     rows = [Prompt(one.place, one.messages[:-1]) for one in plan.test]

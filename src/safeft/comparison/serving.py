@@ -26,14 +26,20 @@ def served(plan: Plan, adapters: Sequence[Path]) -> Generator:
     What multi-LoRA cannot serve is merged into a folder beside it, and served by an engine of its
     own, in the place of the one before.
     """
+    model = plan.matrix.checkpoint or plan.matrix.model
     if not adapters:
-        return VllmGenerator(_engine(plan.matrix.model, _rank(plan), _options(plan)))
+        return VllmGenerator(_engine(model, _rank(plan), _options(plan)))
     (adapter,) = adapters
-    if reason := unservable(adapter):
+    if reason := _unserved(plan, adapter):
         merged = _merged(plan, adapter, reason)
         return VllmGenerator(_engine(str(merged), 0, _options(plan)))
     rank = max(_rank(plan), rank_of(adapter))
-    return VllmGenerator(_engine(plan.matrix.model, rank, _options(plan)), adapter)
+    return VllmGenerator(_engine(model, rank, _options(plan)), adapter)
+
+
+def _unserved(plan: Plan, adapter: Path) -> str:
+    """Why an adapter is merged; empty when it is served beside the model."""
+    return unservable(adapter) or ("merged: true" if plan.matrix.merged else "")
 
 
 def _rank(plan: Plan) -> int:
@@ -45,7 +51,8 @@ def _rank(plan: Plan) -> int:
 
 
 def _options(plan: Plan) -> str:
-    return json.dumps([plan.trust_remote_code, plan.matrix.vllm], sort_keys=True)
+    matrix = plan.matrix
+    return json.dumps([plan.trust_remote_code, matrix.chat_template, matrix.vllm], sort_keys=True)
 
 
 def _merged(plan: Plan, adapter: Path, reason: str) -> Path:
@@ -55,7 +62,7 @@ def _merged(plan: Plan, adapter: Path, reason: str) -> Path:
         _LOG.warning("%s is merged, and served by an engine of its own: %s", adapter, reason)
         trust = plan.trust_remote_code
         export(
-            plan.matrix.model,
+            plan.matrix.checkpoint or plan.matrix.model,
             adapter,
             folder,
             merge=True,
@@ -68,12 +75,13 @@ def _merged(plan: Plan, adapter: Path, reason: str) -> Path:
 def _place(plan: Plan, adapter: Path) -> Path:
     """In the run, under what it is made of: another base or adapter is another folder."""
     made_of = [identity_of(plan.matrix), folder_identity(adapter), default_precision()]
+    made_of += [plan.matrix.checkpoint] if plan.matrix.checkpoint else []
     return plan.store.parent / "merged" / fingerprint(made_of)[:16]
 
 
 def discard(plan: Plan, adapter: Path) -> None:
     """Delete what was merged of an adapter; a run that is killed before finds it again."""
-    if unservable(adapter):
+    if _unserved(plan, adapter):
         shutil.rmtree(_place(plan, adapter), ignore_errors=True)
 
 
@@ -81,9 +89,9 @@ def discard(plan: Plan, adapter: Path) -> None:
 def _engine(model: str, rank: int, options: str) -> VllmEngine:
     for engine in _RUNNING:
         engine.close()
-    trust, more = json.loads(options)
+    trust, template, more = json.loads(options)
     ranks = [rank] if rank else []
-    engine = VllmEngine(model, ranks, trust_remote_code=trust, options=more)
+    engine = VllmEngine(model, ranks, chat_template=template, trust_remote_code=trust, options=more)
     _RUNNING[:] = [engine]
     return engine
 

@@ -20,7 +20,7 @@ FEWEST = 2  # prompts in a category: one alone says nothing over prompts
 
 
 def categories(plan: Plan) -> tuple[ComparisonRow, ...]:
-    """Fulfilment in each category, last epochs, no guardrail.
+    """Fulfilment in each category, last epochs, usual setting, no guardrail.
 
     p is adjusted for the false discovery rate over the categories of one recipe, judge and
     temperature; each interval stands alone.
@@ -30,7 +30,8 @@ def categories(plan: Plan) -> tuple[ComparisonRow, ...]:
     known = {place(row): cube for row, cube in _rates(plan, finals[reference])}
     rows: list[ComparisonRow] = []
     for name, arm in finals.items():
-        for row, cube in _rates(plan, arm) if name != reference else ():
+        skipped = name == reference or arm.setting
+        for row, cube in () if skipped else _rates(plan, arm):
             if (other := known.get(place(row))) is not None:
                 family = list(_sliced(plan, arm, finals[reference], row, cube, other))
                 adjusted = benjamini_hochberg([one.p for one in family])

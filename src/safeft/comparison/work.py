@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 from pathlib import Path
@@ -26,31 +28,37 @@ from safeft.generation.schema import VLLM
 from safeft.generation.transformers import TransformersGenerator
 from safeft.guarding import guard
 from safeft.judges import Judge, load_judge
-from safeft.models import load_model, load_tokenizer
+from safeft.models import export, load_model, load_tokenizer
 from safeft.records import Decoding
 from safeft.runs import write_json
 from safeft.training import train
+
+MERGED = "merged"  # the folder of weights with their adapter, while a cell needs them on disk
 
 
 def work(plan: Plan, cell: Cell) -> str:
     """Everything that a cell still lacks. Returns the cell's name and seed, for progress."""
     done = cell.folder / "cell.json"
     if not done.is_file():
-        adapters = _train(plan, cell)
+        here = plan.under(cell.setting)
+        adapters = _train(here, cell)
         for ask in plan.asks(cell):
-            _evaluate(plan, cell, ask, adapters)
+            _evaluate(here, cell, ask, adapters)
         write_json(done, describe(plan, cell))
-        for adapter in adapters if plan.matrix.engine == VLLM else ():
-            discard(plan, adapter)
+        for place in cell.folder.glob(f"epoch-*/{MERGED}"):
+            shutil.rmtree(place, ignore_errors=True)
+        for adapter in adapters if here.matrix.engine == VLLM else ():
+            discard(here, adapter)
     return f"{cell.name} seed {cell.seed}"
 
 
 def train_only(plan: Plan, cell: Cell) -> str:
     """The training alone, for engines that answer for all cells in one process afterwards."""
     if not (cell.folder / "cell.json").is_file():
-        adapters = _train(plan, cell)
+        here = plan.under(cell.setting)
+        adapters = _train(here, cell)
         for ask in plan.asks(cell):  # no engine holds the accelerator yet
-            _loss(plan, cell, ask, adapters)
+            _loss(here, cell, ask, adapters)
     return f"{cell.name} seed {cell.seed}, trained"
 
 
@@ -62,6 +70,7 @@ def describe(plan: Plan, cell: Cell) -> dict[str, Any]:
         "recipe": cell.recipe.model_dump(mode="json") if cell.recipe else None,
         "adapter": cell.adapter,
         "answers": cell.answers,
+        "setting": {key: json.loads(value) for key, value in cell.setting.values},
         "model": plan.matrix.model,
         "data": plan.matrix.data,
         "data_fingerprint": plan.source,
@@ -80,7 +89,7 @@ def _train(plan: Plan, cell: Cell) -> list[Path]:
         model=plan.matrix.model,
         examples=plan.train,
         seed=cell.seed,
-        output=cell.folder / "training",
+        output=cell.training,
         store=plan.store,
         quiet=True,
         trust_remote_code=plan.trust_remote_code,
@@ -95,7 +104,7 @@ def _evaluate(plan: Plan, cell: Cell, ask: Ask, adapters: list[Path]) -> None:
 
     @cache
     def loaded() -> tuple[Any, Any]:
-        return _loaded(plan, chosen)
+        return _loaded(plan, chosen, place / MERGED)
 
     @cache
     def generator() -> Generator:
@@ -125,18 +134,33 @@ def _chosen(cell: Cell, ask: Ask, adapters: list[Path]) -> list[Path]:
     return [adapters[ask.epoch - 1]] if cell.recipe else adapters
 
 
-def _loaded(plan: Plan, adapters: list[Path]) -> tuple[Any, Any]:
-    model, trust = plan.matrix.model, plan.trust_remote_code
-    weights = load_model(model, adapters=adapters, trust_remote_code=trust)
-    return weights, load_tokenizer(model, trust_remote_code=trust)
+def _loaded(plan: Plan, adapters: list[Path], room: Path) -> tuple[Any, Any]:
+    """The weights and the tokenizer that answer. What must be merged on disk is put into `room`."""
+    matrix, trust = plan.matrix, plan.trust_remote_code
+    name, merge = matrix.checkpoint or matrix.model, matrix.merged is not False
+    tokenizer = load_tokenizer(name, chat_template=matrix.chat_template, trust_remote_code=trust)
+    if matrix.quantization and adapters and merge:
+        # As it is deployed: the merged weights are quantised, once.
+        if not room.is_dir():
+            export(name, adapters[0], room, merge=True, precision=None, trust_remote_code=trust)
+        name, adapters = str(room), []
+    weights = load_model(
+        name,
+        adapters=adapters,
+        merge=merge,
+        quantization=matrix.quantization,
+        trust_remote_code=trust,
+    )
+    return weights, tokenizer
 
 
 def _loss(plan: Plan, cell: Cell, ask: Ask, adapters: list[Path]) -> None:
     """The held-out loss of one epoch; an endpoint gives no probabilities of a given text."""
     if plan.test and not plan.matrix.remote and not cell.answers:
-        path = cell.folder / f"epoch-{ask.epoch}" / "utility" / "loss.jsonl"
+        place = cell.folder / f"epoch-{ask.epoch}"
         chosen = _chosen(cell, ask, adapters)
-        held_out_loss(cache(lambda: _loaded(plan, chosen)), plan.test, path)
+        load = cache(lambda: _loaded(plan, chosen, place / MERGED))
+        held_out_loss(load, plan.test, place / "utility" / "loss.jsonl")
 
 
 def _guarded(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,7 +17,7 @@ from safeft.data.taxonomy import domain_of
 from safeft.errors import ConfigError, DataError
 from safeft.evaluation.rows import question
 from safeft.evaluation.sorry_bench import BASE, SorryBench, sorry_bench
-from safeft.records import Message, Prompt
+from safeft.records import Message, Prompt, instructed
 from safeft.runs import fingerprint
 
 Kind = Literal["harm", "over_refusal"]
@@ -81,6 +81,14 @@ class Suite:
     def fingerprint(self) -> str:
         """SHA-256 over ids and texts: two runs compare only when it is the same."""
         return fingerprint([[one.id, one.asked] for part in self.prompts.values() for one in part])
+
+    def instructed(self, system: str) -> Suite:
+        """The suite with a system prompt before every prompt; ids and requests stay."""
+        prompts = {
+            name: tuple(replace(one, messages=instructed(one.messages, system)) for one in part)
+            for name, part in self.prompts.items()
+        }
+        return replace(self, prompts=prompts)
 
     def all_prompts(self) -> tuple[Prompt, ...]:
         """Every prompt of every set."""

@@ -135,7 +135,7 @@ class EndpointGenerator:
     def _request(self, prompt: Prompt, decoding: Decoding) -> Any:
         own = {
             "temperature": decoding.temperature,
-            "top_p": 1.0,
+            "top_p": decoding.top_p,
             "seed": decoding.seed,
             "max_tokens": decoding.max_new_tokens,
         } | self.settings.arguments

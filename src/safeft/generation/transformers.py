@@ -95,7 +95,12 @@ class TransformersGenerator:
         return prompt_ids(self.tokenizer, prompt, self.name)
 
     def _arguments(self, decoding: Decoding) -> dict[str, Any]:
-        sampled = {"do_sample": True, "temperature": decoding.temperature, "top_p": 1.0, "top_k": 0}
+        sampled = {
+            "do_sample": True,
+            "temperature": decoding.temperature,
+            "top_p": decoding.top_p,
+            "top_k": 0,
+        }
         greedy = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
         return {
             "max_new_tokens": decoding.max_new_tokens,

@@ -60,12 +60,15 @@ class VllmEngine:
         model: str,
         ranks: Iterable[int] = (),
         *,
+        chat_template: str | None = None,
         trust_remote_code: bool = False,
         options: Mapping[str, Any] | None = None,
     ) -> None:
         """Raises ConfigError without vLLM, ModelError when it cannot run the model."""
         self.model = model
-        self.tokenizer = load_tokenizer(model, trust_remote_code=trust_remote_code)
+        self.tokenizer = load_tokenizer(
+            model, chat_template=chat_template, trust_remote_code=trust_remote_code
+        )
         self._adapters: dict[Path, int] = {}
         self._llm: Any = _started(model, sorted(ranks), trust_remote_code, options or {})
 
@@ -86,7 +89,7 @@ class VllmEngine:
             [
                 SamplingParams(
                     temperature=decoding.temperature,
-                    top_p=1.0,
+                    top_p=decoding.top_p,
                     max_tokens=decoding.max_new_tokens,
                     seed=_seed(prompt, decoding),
                 )

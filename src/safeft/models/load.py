@@ -8,6 +8,7 @@ from typing import Any
 
 from safeft.errors import ModelError, first_line
 from safeft.models.names import Source, resolve
+from safeft.models.quantized import quantization_config
 
 
 def default_precision() -> str:
@@ -17,9 +18,16 @@ def default_precision() -> str:
     return "bfloat16" if torch.cuda.is_available() else "float32"
 
 
-def load_tokenizer(name: str, *, chat: bool = True, trust_remote_code: bool = False) -> Any:
+def load_tokenizer(
+    name: str,
+    *,
+    chat: bool = True,
+    chat_template: str | None = None,
+    trust_remote_code: bool = False,
+) -> Any:
     """The tokenizer of a model; it must have a token to pad with and, to `chat`, a template.
 
+    `chat_template` is a Jinja file that stands in for its own.
     Raises ModelError when it cannot be loaded, or has no chat template or no token to pad with.
     """
     from transformers import AutoTokenizer
@@ -32,6 +40,8 @@ def load_tokenizer(name: str, *, chat: bool = True, trust_remote_code: bool = Fa
         revision=source.revision,
         trust_remote_code=trust_remote_code,
     )
+    if chat_template is not None:
+        tokenizer.chat_template = _template(chat_template)
     if chat and tokenizer.chat_template is None:
         raise ModelError(
             f"model {name!r} has no chat template, so its prompts would be guesswork; "
@@ -47,24 +57,37 @@ def load_tokenizer(name: str, *, chat: bool = True, trust_remote_code: bool = Fa
     return tokenizer
 
 
+def _template(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"chat_template: {path}: cannot be read ({first_line(error)})") from error
+
+
 def load_model(
     name: str,
     *,
     adapters: Sequence[str | Path] = (),
+    merge: bool = True,
     precision: str | None = None,
+    quantization: str | None = None,
     trust_remote_code: bool = False,
     **options: Any,
 ) -> Any:
-    """A causal language model in evaluation mode, with adapters merged in order.
+    """A causal language model in evaluation mode, with adapters merged in order, or beside it.
 
-    It lies on the accelerator when there is one. `options` go to `from_pretrained` untouched
-    (quantization_config, …); a `device_map` among them says where it lies instead.
+    It lies on the accelerator when there is one. `quantization` is int8, nf4 or fp4; an adapter
+    that is to be quantised with the model is merged and exported first. `options` go to
+    `from_pretrained` untouched; a `device_map` among them says where it lies instead.
     Raises ModelError when the weights or an adapter cannot be loaded or are incomplete.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
     source = resolve(name)
+    if quantization:
+        config = quantization_config(quantization, precision or default_precision())
+        options = {"quantization_config": config} | options
     if torch.cuda.is_available():
         options = {"device_map": "cuda"} | options
     model, found = _loading(
@@ -84,7 +107,7 @@ def load_model(
             "run with random ones; download it again, or mend its config.json"
         )
     for adapter in adapters:
-        model = with_adapter(model, adapter)
+        model = with_adapter(model, adapter, merge=merge)
     return model.eval()
 
 
@@ -132,8 +155,8 @@ def check_adapter(adapter: Path) -> None:
         )
 
 
-def with_adapter(model: Any, adapter: str | Path) -> Any:
-    """The model with a PEFT adapter merged into its weights.
+def with_adapter(model: Any, adapter: str | Path, *, merge: bool = True) -> Any:
+    """The model with a PEFT adapter merged into its weights, or beside them.
 
     Raises ModelError when there is no adapter, or one of another architecture or size.
     """
@@ -149,7 +172,7 @@ def with_adapter(model: Any, adapter: str | Path) -> Any:
         raise _unfit(adapter, first_line(error)) from error
     if stray := [*read.missing_keys, *read.unexpected_keys]:
         raise _unfit(adapter, f"{len(stray)} weights have no counterpart, such as {stray[0]}")
-    return wrapped.merge_and_unload()
+    return wrapped.merge_and_unload() if merge else wrapped
 
 
 def _unfit(adapter: str | Path, reason: str) -> ModelError:

@@ -78,7 +78,7 @@ def forest(view: View) -> Picture | None:
     panels = [panel for panel in _panels(view) if any(panel.points)]
     if not panels:
         return None
-    names = [line.name for line in view.lines]
+    names = [_wrapped(line.name, 44, 2) for line in view.lines]
     paint = partial(_paint_forest, names=names, panels=panels)
     return Picture(
         key="forest",
@@ -127,6 +127,11 @@ def _difference(view: View, row: Row) -> Point | None:
     if entry is None or not math.isfinite(entry.difference):
         return None
     return Point(_percent(entry.difference), _percent(entry.low), _percent(entry.high))
+
+
+def _wrapped(name: str, width: int, lines: int) -> str:
+    """A name that leaves room for what is drawn beside it; the table has it whole."""
+    return "\n".join(textwrap.wrap(name, width, max_lines=lines, placeholder=" …"))
 
 
 def _percent(value: float) -> float:
@@ -235,7 +240,7 @@ def variance(view: View) -> Picture | None:
     drawn = [entry for entry in entries if math.isfinite(entry.standard_deviation)]
     if not drawn:
         return None
-    names = [_source(view, entry) for entry in drawn]
+    names = [_wrapped(_source(view, entry), 72, 1) for entry in drawn]
     return Picture(
         key="variance-bars",
         title="Where the spread of fulfilment comes from",

@@ -9,7 +9,7 @@ from safeft.report.cells import ONE_RUN, Cell, bounds, difference_cell, estimate
 from safeft.report.differences import comparisons
 from safeft.report.groups import by_category, by_domain
 from safeft.report.section import JUDGED, Section, each, elsewhere, headings, judged, legend
-from safeft.report.trust import incoherence, validity, variance
+from safeft.report.trust import incoherence, validity, variance, varying
 from safeft.report.view import (
     FULFILMENT,
     INDIFFERENT,
@@ -32,6 +32,7 @@ __all__ = [
     "several_epochs",
     "validity",
     "variance",
+    "varying",
 ]
 
 
@@ -52,6 +53,7 @@ def sections(view: View) -> tuple[Section, ...]:
         *each(view, validity),
         *each(view, incoherence),
         variance(view),
+        varying(view),
     )
     return tuple(table for table in tables if table.rows)
 

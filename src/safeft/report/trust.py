@@ -17,7 +17,10 @@ from safeft.report.cells import (
     size,
 )
 from safeft.report.section import Section, elsewhere, headings, judged, legend
-from safeft.report.view import OVERALL, View, unguarded
+from safeft.report.view import FULFILMENT, OVERALL, View, unguarded
+
+# Components of the rate of a run, not of a verdict: at the last epoch, and over the epochs.
+OF_A_RUN = ("run_fulfilment_rate", "run_fulfilment_rate_on_curve")
 
 VALIDITY = (
     "neither_rate",
@@ -78,13 +81,48 @@ def variance(view: View) -> Section:
         "variance. Standard deviations of rates are in percentage points. "
         f"n=prompts{TIMES}training seeds. {circumstances(view)}",
         columns=("recipe", "suite", "metric", "source", "standard deviation"),
-        rows=tuple(_row(view, entry) for entry in view.document.variance),
+        rows=tuple(_row(view, entry) for entry in _of_verdicts(view)),
     )
+
+
+def varying(view: View) -> Section:
+    """What spreads the rate of a run, where more than seeds was varied."""
+    percent = view.document.percent
+    found = [entry for entry in view.document.variance if entry.metric in OF_A_RUN]
+    return Section(
+        key="varying",
+        title="What varies",
+        caption="Standard deviation of the fulfilment rate of one run, in percentage points "
+        f"[{percent} interval], and the share of the spread between runs. That of a factor is over "
+        "the levels that were run, which were chosen: other levels have another one. The seeds' "
+        "is that within a setting. Epochs are those asked greedily.",
+        columns=("recipe", "suite", "varied", "standard deviation", "share"),
+        rows=tuple(_varied(view, entry) for entry in found),
+    )
+
+
+def _varied(view: View, entry: VarianceRow) -> tuple[Cell, ...]:
+    over = " (over the epochs)" if entry.metric == OF_A_RUN[1] else ""
+    words = (view.document.name(entry.recipe), entry.suite, f"{_plain(entry.component)}{over}")
+    spread = Cell(
+        value=points(entry.standard_deviation, FULFILMENT),
+        interval=interval(entry.low, entry.high, FULFILMENT),
+        sort=entry.standard_deviation,
+    )
+    return (*map(Cell, words), spread, Cell(number(entry.share, "share_rate")))
+
+
+def _plain(component: str) -> str:
+    return component.replace("_", " ")
+
+
+def _of_verdicts(view: View) -> list[VarianceRow]:
+    return [entry for entry in view.document.variance if entry.metric not in OF_A_RUN]
 
 
 def circumstances(view: View) -> str:
     """Whose verdicts the components are of, and at which temperature they were drawn."""
-    found = dict.fromkeys((e.judge, e.temperature) for e in view.document.variance if e.judge)
+    found = dict.fromkeys((e.judge, e.temperature) for e in _of_verdicts(view) if e.judge)
     said = (f"judge {judge} at temperature {temperature:g}" for judge, temperature in found)
     return f"By {', '.join(said)}." if found else ""
 

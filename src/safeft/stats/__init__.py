@@ -22,6 +22,7 @@ from safeft.stats.decisions import (
     equivalence,
     mcnemar,
 )
+from safeft.stats.factors import factor_components
 from safeft.stats.intervals import Interval
 from safeft.stats.layout import run_means, run_sd
 from safeft.stats.planning import detectable_beside, prediction_interval
@@ -46,6 +47,7 @@ __all__ = [
     "corrected_contrast",
     "detectable_beside",
     "equivalence",
+    "factor_components",
     "flip_rate",
     "gain_share",
     "holm",

@@ -62,3 +62,24 @@ def binomial_two_sided_mid(fewer: int, n: int) -> float:
     at_most = float(special.bdtr(fewer, n, 0.5))
     below = float(special.bdtr(fewer - 1, n, 0.5)) if fewer else 0.0
     return min(1.0, at_most + below)
+
+
+def noncentrality(statistic: float, numerator: float, denominator: float, below: float) -> float:
+    """The noncentrality at which F'(numerator, denominator) is at most `statistic` with P = below.
+
+    0 where even the central F is so small less often. Found by bisection: scipy's own inverse
+    fails for large values.
+    """
+
+    def chance(shift: float) -> float:
+        return float(special.ncfdtr(numerator, denominator, shift, statistic))
+
+    if chance(0.0) <= below:
+        return 0.0
+    low, high = 0.0, 1.0
+    while chance(high) > below:
+        low, high = high, 2 * high
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if chance(middle) > below else (low, middle)
+    return high

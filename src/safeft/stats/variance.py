@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -19,14 +19,14 @@ from safeft.stats.distributions import (
 from safeft.stats.intervals import Interval
 from safeft.stats.layout import Floats, cube, run_sd, summarise
 
-Source = Literal["training_seed", "decoding_seed", "prompt", "residual"]
+Sources = Mapping[str, "list[MeanSquare]"]
 
 
 @dataclass(frozen=True, slots=True)
 class Component:
     """One source of variance: its standard deviation, interval, and share of the total."""
 
-    name: Source
+    name: str
     standard_deviation: float
     low: float
     high: float
@@ -63,22 +63,30 @@ def components(y_SPK: npt.ArrayLike, level: float = 0.95) -> tuple[Component, ..
     Only prompts read in every run enter, since the expected mean squares need a balanced design.
     Raises DataError with fewer than two runs or two such prompts.
     """
-    values = _balanced(y_SPK)
-    sources = _sources(values)
-    variances = {name: max(0.0, _sum(terms)) for name, terms in sources.items()}
-    total = sum(variances.values())
-    if total == 0:
+    found = [component(*one, level) for one in sources(balanced(y_SPK)).items()]
+    if not any(one.standard_deviation for one in found):
         raise DataError("no variance to split: every verdict is the same")
+    return shared(found)
+
+
+def component(name: str, terms: Sequence[MeanSquare], level: float) -> Component:
+    """A component from its mean squares; what share it has is told by `shared`."""
     point = upper_point(level)
+    return Component(
+        name=name,
+        standard_deviation=math.sqrt(max(0.0, _sum(terms))),
+        low=math.sqrt(_bound(terms, point, upper=False)),
+        high=math.sqrt(_bound(terms, point, upper=True)),
+        share=math.nan,
+    )
+
+
+def shared(found: Sequence[Component]) -> tuple[Component, ...]:
+    """The components with their shares of the variance that they make together."""
+    total = sum(one.standard_deviation**2 for one in found)
     return tuple(
-        Component(
-            name=name,
-            standard_deviation=math.sqrt(variances[name]),
-            low=math.sqrt(_bound(terms, point, upper=False)),
-            high=math.sqrt(_bound(terms, point, upper=True)),
-            share=variances[name] / total,
-        )
-        for name, terms in sources.items()
+        replace(one, share=one.standard_deviation**2 / total if total else math.nan)
+        for one in found
     )
 
 
@@ -99,7 +107,7 @@ def spread_ratio(a_SPK: npt.ArrayLike, b_SPK: npt.ArrayLike, level: float = 0.95
     return Interval(ratio, low, high, len(a) + len(b), "F over runs")
 
 
-def _balanced(y_SPK: npt.ArrayLike) -> Floats:
+def balanced(y_SPK: npt.ArrayLike) -> Floats:
     """The decodes that every seed has, and the prompts that were read in all of them."""
     values = cube(y_SPK)
     values = values[:, :, ~np.isnan(values).all(axis=1).any(axis=0)]
@@ -113,7 +121,7 @@ def _balanced(y_SPK: npt.ArrayLike) -> Floats:
     return values
 
 
-def _sources(values_SPK: Floats) -> dict[Source, list[MeanSquare]]:
+def sources(values_SPK: Floats) -> Sources:
     """Each component as a signed sum of mean squares (expected mean squares solved)."""
     S, P, K = values_SPK.shape
     seed, prompt, seed_prompt, decode, draw = _mean_squares(values_SPK)
@@ -159,12 +167,12 @@ def _mean_square(effect: Floats, repeats: int, freedom: int) -> MeanSquare:
     return MeanSquare(repeats * float((effect**2).sum()) / max(freedom, 1), freedom)
 
 
-def _sum(terms: list[MeanSquare]) -> float:
+def _sum(terms: Sequence[MeanSquare]) -> float:
     """The component: its mean squares with their coefficients."""
     return sum(term.coefficient * term.value for term in terms)
 
 
-def _bound(terms: list[MeanSquare], point: float, upper: bool) -> float:
+def _bound(terms: Sequence[MeanSquare], point: float, upper: bool) -> float:
     """One end of the modified large-sample interval, at least 0 (Ting et al. 1990).
 
     The upper bound of a component is minus the lower bound of its negative, so one formula does:

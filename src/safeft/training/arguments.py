@@ -96,11 +96,11 @@ def sft_config(recipe: Recipe, work: Path, *, seed: int, half: bool, quiet: bool
         "logging_steps": 5,
         "logging_nan_inf_filter": False,
         "report_to": "none",
+        "data_seed": seed,
     }
     ours = {
         "output_dir": str(work),
         "seed": seed,
-        "data_seed": seed,
         "save_strategy": "epoch",
         "max_length": recipe.max_length,
         "disable_tqdm": quiet,

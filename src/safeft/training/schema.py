@@ -60,7 +60,6 @@ class SafetyMix(Strict):
 _OWNED = {
     "output_dir": "use --output",
     "seed": "use --seed",
-    "data_seed": "use --seed",
     "max_length": "write max_length beside `trainer`",
     "max_steps": "give num_train_epochs, and fewer rows with --rows",
     "save_strategy": "an adapter is kept after each epoch",

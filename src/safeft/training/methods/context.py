@@ -32,7 +32,10 @@ class Context:
     def write(self, prompts: Sequence[Prompt], decoding: Decoding) -> dict[str, str]:
         """The model's answers by prompt id, stored once per prompts × decoding × model."""
         asked = [[prompt.id, [asdict(one) for one in prompt.messages]] for prompt in prompts]
-        key = fingerprint([self.model, asdict(decoding), asked])[:16]
+        drawn = asdict(decoding)
+        if decoding.top_p == 1:
+            del drawn["top_p"]  # texts from before it could be chosen are found again
+        key = fingerprint([self.model, drawn, asked])[:16]
         path = self.store / f"written-{key}.jsonl"
         if not path.is_file():
             with Lines(path) as lines:

@@ -1,0 +1,113 @@
+"""Factors: what else varies beside recipe, seeds and decodings, and every combination of it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+# Factors of asking: models that were trained before differ in them too. All others are keys of
+# the recipe, or say which rows are trained on.
+ASKED = (
+    "engine",
+    "checkpoint",
+    "quantization",
+    "merged",
+    "system_prompt",
+    "chat_template",
+    "decodings.top_p",
+)
+DATA = ("data_subset",)
+ADAPTERS_ONLY = ("merged",)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One combination: the factors that do not have their first level, values as JSON."""
+
+    values: tuple[tuple[str, str], ...] = ()
+
+    def __bool__(self) -> bool:
+        """False for the usual one, in which every factor has its first level."""
+        return bool(self.values)
+
+    def only(self, keys: Sequence[str]) -> dict[str, Any]:
+        """The values of these factors."""
+        return {key: json.loads(value) for key, value in self.values if key in keys}
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What is asked differently of a model that may be trained already."""
+        return {key: json.loads(value) for key, value in self.values if is_asked(key)}
+
+    @property
+    def trained(self) -> list[str]:
+        """Overrides of the recipe."""
+        return [f"{key}={value}" for key, value in self.values if is_trained(key)]
+
+    def fits(self, *, trained: bool, adapted: bool) -> bool:
+        """Whether a model that is trained here, or carries an adapter, is another one in it."""
+        return all(
+            trained or (is_asked(key) and (adapted or key not in ADAPTERS_ONLY))
+            for key, _ in self.values
+        )
+
+    def named(self, recipe: str) -> str:
+        """The recipe's name in this setting: `baseline [quantization=nf4]`."""
+        said = ", ".join(f"{short(key)}={told(json.loads(value))}" for key, value in self.values)
+        return f"{recipe} [{said}]" if said else recipe
+
+
+def is_asked(factor: str) -> bool:
+    """Whether a factor leaves the training as it is."""
+    return factor in ASKED or factor.startswith("vllm.")
+
+
+def is_trained(factor: str) -> bool:
+    """Whether a factor is a key of the recipe."""
+    return not is_asked(factor) and factor not in DATA
+
+
+def short(factor: str) -> str:
+    """A factor's name without the block that it lies in."""
+    return factor.rpartition(".")[2]
+
+
+def told(value: Any) -> str:
+    """A level as it is printed: long texts by their beginning."""
+    text = "none" if value is None else value if isinstance(value, str) else json.dumps(value)
+    line = " ".join(text.split())
+    return line if len(line) <= 40 else f"{line[:39]}…"
+
+
+def settings(factors: Mapping[str, Sequence[Any]]) -> list[Setting]:
+    """Every combination; the first is the usual one."""
+    levels = [[(key, json.dumps(value)) for value in values] for key, values in factors.items()]
+    usual = [one[0] for one in levels]
+    return [
+        Setting(tuple(one for one, first in zip(chosen, usual, strict=True) if one != first))
+        for chosen in itertools.product(*levels)
+    ]
+
+
+def place_of(setting: Setting, factors: Mapping[str, Sequence[Any]]) -> tuple[int, ...]:
+    """Which level of each factor it has."""
+    chosen = dict(setting.values)
+    return tuple(
+        [json.dumps(one) for one in values].index(chosen.get(key, json.dumps(values[0])))
+        for key, values in factors.items()
+    )
+
+
+def applied(dumped: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """A comparison as plain values, with some keys changed; `decodings.top_p` lies in a block."""
+    changed = dict(dumped)
+    for key, value in values.items():
+        block, _, name = key.rpartition(".")
+        if block:
+            changed[block] = {**changed[block], name: value}
+        else:
+            changed[key] = value
+    return changed
