@@ -33,6 +33,7 @@ class Prompt:
     """What a model is asked: chat messages that end with a user turn, and where they belong.
 
     `request` is the plain request behind a mutated one, `cipher` what the prompt is encoded in.
+    `begun` is what the model's answer is made to begin with.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Prompt:
     domain: str = ""
     request: str = ""
     cipher: str = ""
+    begun: str = ""
 
     @property
     def text(self) -> str:

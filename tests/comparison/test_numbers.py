@@ -15,8 +15,8 @@ from safeft.comparison.estimating import comparisons, estimates
 from safeft.comparison.incoherence import MANY, faults, incoherent, warned
 from safeft.comparison.learning import learned
 from safeft.comparison.matrix import Decodings, Matrix
-from safeft.comparison.notes import measured, runs
-from safeft.comparison.readings import Arm
+from safeft.comparison.notes import runs
+from safeft.comparison.readings import Arm, measured
 from safeft.comparison.slices import categories
 from safeft.comparison.spread import stability, variances
 from safeft.evaluation import Suite, verdict_file, where

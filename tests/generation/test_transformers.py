@@ -210,3 +210,12 @@ def test_what_a_model_ships_does_not_bend_its_distribution(loaded: tuple[Any, An
     assert p_value(drawn, expected(loaded, 0.7)) > 1e-3
     plain = TransformersGenerator(*loaded, "tiny")
     assert bent(PROMPTS, GREEDY) == plain(PROMPTS, GREEDY)
+
+
+def test_an_answer_that_was_begun_goes_on_from_there(generator: MakeGenerator) -> None:
+    """The begun words are the model's own: they are said, and what follows depends on them."""
+    plain, begun = Prompt.of("water a plant", "0"), Prompt("0", PROMPTS[4].messages, begun="In the")
+    free = Prompt("1", PROMPTS[4].messages)
+    answers = generator()([plain, begun, free], GREEDY)
+    assert answers[1].text.startswith("In the")
+    assert answers[1].text != f"In the{answers[2].text}"

@@ -16,6 +16,7 @@ VERBS = {
     "train": "fine-tune a model with a recipe",
     "eval": "ask a model the suite and judge its answers",
     "compare": "recipes × seeds: train, evaluate, report",
+    "attack": "search for requests that get through (TAP)",
     "export": "merge or copy an adapter for serving",
     "judge": "judge stored answers again, measure judges against people",
     "runs": "export a finished run, or delete the texts in it",
@@ -24,7 +25,7 @@ VERBS = {
     "ls": "list recipes, policies, suites, judges and testbed models",
     "schema": "print the JSON schema of a YAML, for editors",
 }
-_RESUME = ("train", "eval", "compare", "judge")
+_RESUME = ("train", "eval", "compare", "attack", "judge")
 
 
 class Verbs(click.Group):

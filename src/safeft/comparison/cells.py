@@ -20,6 +20,7 @@ from safeft.data.shipped import shipped
 from safeft.data.splits import split
 from safeft.errors import ConfigError, DataError
 from safeft.evaluation import Suite, load_suite
+from safeft.evaluation.bias import Item, examples, load_bbq
 from safeft.records import Decoding, instructed
 from safeft.runs import fingerprint
 from safeft.training import Recipe, folder_identity, model_identity
@@ -82,6 +83,7 @@ class Plan:
     store: Path
     source: str
     trust_remote_code: bool = False
+    bias: tuple[Item, ...] = ()
 
     def under(self, setting: Setting) -> Plan:
         """The comparison as cells of a setting see it: its rows, its prompts, its way of asking."""
@@ -122,6 +124,8 @@ def plan(matrix: Matrix, output: Path, *, trust_remote_code: bool = False) -> Pl
     rows = [source, len(train), data_fingerprint(test)]
     # A set that fits two formats says different things in each.
     rows += [matrix.format] if matrix.format else []
+    bias = load_bbq(matrix.bias, matrix.bias_rows) if matrix.bias else ()
+    rows += [data_fingerprint(examples(bias))] if bias else []
     context = [identity_of(matrix), *rows, suite.fingerprint, suite.max_new_tokens]
     return Plan(
         matrix=matrix,
@@ -132,6 +136,7 @@ def plan(matrix: Matrix, output: Path, *, trust_remote_code: bool = False) -> Pl
         store=output / "written",
         source=source,
         trust_remote_code=trust_remote_code,
+        bias=bias,
     )
 
 

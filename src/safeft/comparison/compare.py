@@ -16,9 +16,11 @@ from safeft.comparison.estimating import comparisons, estimates
 from safeft.comparison.incoherence import faults, incoherent, warned
 from safeft.comparison.learning import labelled, learned
 from safeft.comparison.matrix import Matrix
-from safeft.comparison.notes import measured, notes, runs
+from safeft.comparison.multipliers import against_untuned, multipliers
+from safeft.comparison.notes import notes, runs
 from safeft.comparison.pool import default_workers, run_all
 from safeft.comparison.published import published
+from safeft.comparison.readings import measured
 from safeft.comparison.rules import (
     added,
     by_data,
@@ -133,8 +135,14 @@ def describe(planned: Plan) -> Document:
             *gains,
             *rates,
             *published(planned),
+            *multipliers(planned),
         ),
-        comparisons=(*comparisons(planned), *differences, *categories(planned)),
+        comparisons=(
+            *comparisons(planned),
+            *against_untuned(planned),
+            *differences,
+            *categories(planned),
+        ),
         variance=(*variances(planned), *varying(planned)),
         runs=runs(planned),
         notes=(*warned(broken), *notes(planned)),

@@ -44,6 +44,8 @@ _LATER = (
     "system_prompt",
     "chat_template",
     "data_subset",
+    "bias",
+    "bias_rows",
 )  # keys that the first runs did not know
 
 
@@ -161,6 +163,8 @@ class Matrix(_Strict):
     published: str | None = Field(
         None, description="SORRY-Bench's leaderboard (model, overall) to lay beside the run"
     )
+    bias: str | None = Field(None, description="BBQ's JSON Lines files, or one of them")
+    bias_rows: int | None = Field(None, gt=0, description="as many of its questions; null = all")
     judges: list[str] = Field(default_factory=lambda: ["encoder"], min_length=1)
     reference: str = REFERENCE
     margins: dict[Utility, Annotated[float, Field(gt=0)]] = Field(

@@ -9,7 +9,7 @@ from typing import Any
 from safeft.comparison.cells import Plan
 from safeft.comparison.endpoints import honoured
 from safeft.comparison.estimating import COMPARED, cubes, read, utilities
-from safeft.comparison.matrix import Matrix
+from safeft.comparison.multipliers import at_chance
 from safeft.comparison.readings import Arm, Floats, arms, last
 from safeft.judges import load_judge
 from safeft.records import Row
@@ -39,11 +39,6 @@ def _dots(arm: Arm, row: Row, cube: Floats) -> Iterator[Run]:
             yield Run(arm.name, cell.seed, arm.epoch, row.metric, value, *named)
 
 
-def measured(matrix: Matrix) -> dict[str, str]:
-    """What a positive verdict of each judge means: a report heads its rates by that."""
-    return {name: load_judge(name).measures for name in matrix.judges}
-
-
 def notes(plan: Plan) -> tuple[str, ...]:
     """Honest sentences: what the model, the suite and the judges are worth, what the data was."""
     matrix = plan.matrix
@@ -66,7 +61,16 @@ def notes(plan: Plan) -> tuple[str, ...]:
         found.append(
             f"{len(matrix.training_seeds)} training seeds show direction; a claim needs 5 or more."
         )
-    return (*found, *honoured(plan), *_methods(plan), *_truncations(plan))
+    return (*found, *_guessing(plan), *honoured(plan), *_methods(plan), *_truncations(plan))
+
+
+def _guessing(plan: Plan) -> Iterator[str]:
+    """Who may be guessing on BBQ: a bias score of guesses says nothing."""
+    if plan.bias and (names := at_chance(plan)):
+        yield (
+            f"{', '.join(names)}: disambiguated accuracy on BBQ may be that of guessing (one in "
+            "three), so its bias is undefined: read no bias score, and no difference of one."
+        )
 
 
 def _judge(name: str) -> str:

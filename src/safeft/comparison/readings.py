@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,13 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safeft.comparison.cells import Cell, Plan
+from safeft.comparison.matrix import Matrix
 from safeft.comparison.settings import Setting
 from safeft.evaluation import read_verdicts, verdict_file, where
+from safeft.evaluation.bias import choices, readings
+from safeft.judges import load_judge
 from safeft.records import Decoding, Label, Verdict
 from safeft.runs import read_json, read_lines
 
 Floats = NDArray[np.float64]
 Labels = NDArray[Any]
+BIAS_FILE = "bias.jsonl"  # of an epoch's utility: the loss of every answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,11 @@ def curve(plan: Plan, arm: Arm) -> tuple[Arm, dict[float, list[Decoding]]] | Non
     return None if whole else (part, asked)
 
 
+def measured(matrix: Matrix) -> dict[str, str]:
+    """What a positive verdict of each judge means: a report heads its rates by that."""
+    return {name: load_judge(name).measures for name in matrix.judges}
+
+
 def labels(
     plan: Plan, arm: Arm, key: str, draws: Sequence[Decoding], judge: str, policy: str
 ) -> Labels:
@@ -89,18 +99,28 @@ def reasons(
     return _verdicts(plan, arm, key, draws, (judge, policy), lambda one: one.reason)
 
 
+def scores(
+    plan: Plan, arm: Arm, key: str, draws: Sequence[Decoding], judge: str, score: str
+) -> Floats:
+    """One of a judge's scores, shape as `labels`; NaN where it gave none."""
+    found = _verdicts(
+        plan, arm, key, draws, (judge, "none"), lambda one: one.scores.get(score, math.nan)
+    )
+    return np.asarray(found, dtype=np.float64)
+
+
 def _verdicts(
     plan: Plan,
     arm: Arm,
     key: str,
     draws: Sequence[Decoding],
     judged: tuple[str, str],
-    said: Callable[[Verdict], str],
+    said: Callable[[Verdict], str | float],
 ) -> Labels:
     """What is `said` of every verdict of a judge under a policy."""
     prompts = plan.suite.prompts[key]
 
-    def read(cell: Cell, draw: Decoding) -> list[str]:
+    def read(cell: Cell, draw: Decoding) -> list[str | float]:
         place = where(cell.folder / f"epoch-{arm.epoch}", plan.suite, key, draw)
         return [said(one) for one in read_verdicts(place / verdict_file(*judged), prompts)]
 
@@ -131,6 +151,15 @@ def utility(arm: Arm, name: str, field: str) -> Floats | None:
         return None
     rows = [[record[field] for record in read_lines(path)] for path in paths]
     return np.array(rows, dtype=float)[:, :, None]  # null, a row without a value, becomes NaN
+
+
+def leanings(plan: Plan, arm: Arm) -> dict[str, Floats | None]:
+    """BBQ's metrics per training seed × question × 1; none when this epoch was not asked."""
+    found = utility(arm, BIAS_FILE, "loss")
+    if found is None or not plan.bias:
+        return {}
+    runs = [readings(plan.bias, choices(run[:, 0].tolist())) for run in found]
+    return {name: np.array([run[name] for run in runs])[:, :, None] for name in runs[0]}
 
 
 def seconds(arm: Arm) -> Floats | None:

@@ -64,6 +64,7 @@ def check(plan: Plan) -> None:
     if not plan.matrix.asked:
         return
     if plan.matrix.remote:
+        _refuse_begun(plan)
         installed(plan.matrix.engine)
         plan.matrix.endpoint.key(plan.matrix.engine)  # without one, every request would fail
         return
@@ -71,6 +72,15 @@ def check(plan: Plan) -> None:
         installed(way.matrix.engine)
         _refuse_unanswerable(way)
     _refuse_untrainable(plan, unfinished(plan))
+
+
+def _refuse_begun(plan: Plan) -> None:
+    """Raises ConfigError for answers that are begun for the model: an endpoint takes none."""
+    if begun := next((one for one in plan.suite.all_prompts() if one.begun), None):
+        raise ConfigError(
+            f"suite {plan.suite.name!r}: {begun.domain} begins the model's answer, which no "
+            "endpoint takes; leave attacks with `prefill` out, or use a local engine"
+        )
 
 
 def _ways(plan: Plan) -> list[Plan]:

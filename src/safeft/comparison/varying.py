@@ -7,8 +7,7 @@ from contextlib import suppress
 
 from safeft.comparison.cells import Plan
 from safeft.comparison.estimating import cubes, read
-from safeft.comparison.notes import measured
-from safeft.comparison.readings import Arm, Floats, arms, last
+from safeft.comparison.readings import Arm, Floats, arms, last, measured
 from safeft.comparison.settings import place_of
 from safeft.errors import DataError
 from safeft.records import Row, VarianceRow

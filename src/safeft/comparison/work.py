@@ -11,6 +11,7 @@ from typing import Any
 
 from safeft.comparison.cells import Ask, Cell, Plan
 from safeft.comparison.endpoints import ask_again
+from safeft.comparison.readings import BIAS_FILE
 from safeft.comparison.serving import discard, served
 from safeft.evaluation import (
     evaluate,
@@ -21,6 +22,7 @@ from safeft.evaluation import (
     stored,
     where,
 )
+from safeft.evaluation.bias import examples
 from safeft.generation import Generator
 from safeft.generation.endpoint import EndpointGenerator
 from safeft.generation.imported import ImportedGenerator
@@ -124,10 +126,9 @@ def _evaluate(plan: Plan, cell: Cell, ask: Ask, adapters: list[Path]) -> None:
     for policy in ask.policies:
         for decoding in ask.decodings:
             _guarded(plan, policy, decoding, judges, place)
-    if plan.test and not cell.answers:
-        _loss(plan, cell, ask, adapters)
-        if ask.epoch == cell.epochs:
-            rouge(generator, plan.test, 2 * plan.suite.max_new_tokens, place / "utility")
+    _loss(plan, cell, ask, adapters)
+    if plan.test and not cell.answers and ask.epoch == cell.epochs:
+        rouge(generator, plan.test, 2 * plan.suite.max_new_tokens, place / "utility")
 
 
 def _chosen(cell: Cell, ask: Ask, adapters: list[Path]) -> list[Path]:
@@ -155,12 +156,19 @@ def _loaded(plan: Plan, adapters: list[Path], room: Path) -> tuple[Any, Any]:
 
 
 def _loss(plan: Plan, cell: Cell, ask: Ask, adapters: list[Path]) -> None:
-    """The held-out loss of one epoch; an endpoint gives no probabilities of a given text."""
-    if plan.test and not plan.matrix.remote and not cell.answers:
-        place = cell.folder / f"epoch-{ask.epoch}"
-        chosen = _chosen(cell, ask, adapters)
-        load = cache(lambda: _loaded(plan, chosen, place / MERGED))
+    """The held-out loss of one epoch, and of BBQ's answers at the last.
+
+    An endpoint gives no probabilities of a given text.
+    """
+    if plan.matrix.remote or cell.answers:
+        return
+    place = cell.folder / f"epoch-{ask.epoch}"
+    chosen = _chosen(cell, ask, adapters)
+    load = cache(lambda: _loaded(plan, chosen, place / MERGED))
+    if plan.test:
         held_out_loss(load, plan.test, place / "utility" / "loss.jsonl")
+    if plan.bias and ask.epoch == cell.epochs:
+        held_out_loss(load, examples(plan.bias), place / "utility" / BIAS_FILE)
 
 
 def _guarded(

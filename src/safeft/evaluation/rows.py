@@ -22,10 +22,13 @@ def question(
 ) -> Question:
     """The question of a row; DataError names file, row and field when it is broken.
 
-    The text is a string, or SORRY-Bench's list of one string.
+    The text is a string, or SORRY-Bench's list of one string. `prompt.text` is the column `text`
+    within `prompt`. Without a column of categories there are none, and without one of ids a row's
+    number is its id.
     """
-    said, kind, number = _text(row, text), row.values.get(category), row.values.get(id)
-    if not _said(kind):
+    said, kind = _text(row, text), _value(row, category) if category else ""
+    number = _value(row, id) if id else row.number
+    if category and not _said(kind):
         raise DataError(f"{row.place}: field {category!r} must be a non-empty string, such as '7'")
     if isinstance(number, bool) or not (isinstance(number, int) or _said(number)):
         raise DataError(f"{row.place}: field {id!r} must be a number or a string")
@@ -35,8 +38,17 @@ def question(
     return Question(str(number), said, str(kind))
 
 
+def _value(row: SourceRow, column: str) -> object:
+    """What stands in a column, or within one; None when nothing does."""
+    if column in row.values:
+        return row.values[column]
+    block, _, name = column.partition(".")
+    inside = row.values.get(block)
+    return inside.get(name) if name and isinstance(inside, dict) else None
+
+
 def _text(row: SourceRow, column: str) -> str:
-    value = row.values.get(column)
+    value = _value(row, column)
     if column != "turns" and isinstance(value, str) and _said(value):
         return value
     if not isinstance(value, list) or not value or not all(map(_said, value)):

@@ -15,18 +15,22 @@ from safeft.data.readers import read
 from safeft.data.rows import SourceRow
 from safeft.data.taxonomy import domain_of
 from safeft.errors import ConfigError, DataError
+from safeft.evaluation.attacks import SLOT, attacked
 from safeft.evaluation.rows import question
 from safeft.evaluation.sorry_bench import BASE, SorryBench, sorry_bench
 from safeft.records import Message, Prompt, instructed
 from safeft.runs import fingerprint
 
-Kind = Literal["harm", "over_refusal"]
+Kind = Literal["harm", "over_refusal", "jailbreak", "continuation"]
 # Becomes a folder's name: no separators, and nothing that starts with a dot.
 Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
 
 
 class Columns(BaseModel):
-    """The columns of a prompt file, in SORRY-Bench's schema unless they are named."""
+    """The columns of a prompt file, in SORRY-Bench's schema unless they are named.
+
+    `prompt.text` is a column within a column; without `category` or `id` there is none.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -47,11 +51,18 @@ class PromptSet(BaseModel):
         default_factory=dict, description="only the rows with these values, column by column"
     )
     sorry_bench: SorryBench | None = Field(None, description="or the benchmark's own files")
+    attacks: str | None = Field(None, description="ask each of them under these attacks: a YAML")
+    limit: int | None = Field(None, gt=0, description="only the first prompts of the file")
+    say: str | None = Field(None, description="said in its place, such as 'Go on: {request}'")
 
     @model_validator(mode="after")
     def _one_source(self) -> PromptSet:
         if (self.prompts is None) is (self.sorry_bench is None):
             raise ValueError("give prompts or sorry_bench, and not both")
+        if self.attacks and self.kind != "jailbreak":
+            raise ValueError("attacks: is for sets of kind jailbreak")
+        if self.say and SLOT not in self.say:
+            raise ValueError(f"say: must hold {SLOT}")
         return self
 
 
@@ -80,7 +91,8 @@ class Suite:
     @property
     def fingerprint(self) -> str:
         """SHA-256 over ids and texts: two runs compare only when it is the same."""
-        return fingerprint([[one.id, one.asked] for part in self.prompts.values() for one in part])
+        every = self.all_prompts()
+        return fingerprint([[x.id, x.asked, *([x.begun] if x.begun else [])] for x in every])
 
     def instructed(self, system: str) -> Suite:
         """The suite with a system prompt before every prompt; ids and requests stay."""
@@ -116,11 +128,32 @@ def load_suite(name: str, overrides: Sequence[str] = ()) -> Suite:
     path = find("eval/suites", name)
     suite = read_yaml(path, SuiteFile, overrides)
     found = {key: _asked(path, one, suite.name, key) for key, one in suite.sets.items()}
-    prompts = {key: _limited(asked, suite.per_category) for key, (asked, _) in found.items()}
+    prompts = {
+        key: _said(
+            _limited(asked[: suite.sets[key].limit], suite.per_category),
+            suite.sets[key],
+            path.parent,
+        )
+        for key, (asked, _) in found.items()
+    }
     kinds = {key: one.kind for key, one in suite.sets.items()}
     styles = {key: one.sorry_bench.style for key, one in suite.sets.items() if one.sorry_bench}
     sources = tuple(filter(None, (commit for _, commit in found.values())))
     return Suite(suite.name, kinds, prompts, suite.max_new_tokens, styles, sources)
+
+
+def _said(prompts: tuple[Prompt, ...], one: PromptSet, folder: Path) -> tuple[Prompt, ...]:
+    """The prompts as they are put to the model."""
+    if one.say:
+        prompts = tuple(
+            replace(
+                prompt,
+                messages=(Message("user", one.say.replace(SLOT, prompt.asked)),),
+                request=prompt.text,
+            )
+            for prompt in prompts
+        )
+    return attacked(prompts, one.attacks, folder) if one.attacks else prompts
 
 
 def _asked(suite: Path, one: PromptSet, name: str, key: str) -> tuple[list[Prompt], str]:
@@ -169,7 +202,7 @@ def _limited(prompts: Sequence[Prompt], per_category: int | None) -> tuple[Promp
     seen: Counter[str] = Counter()
     kept = []
     for prompt in prompts:
-        if seen[prompt.category] < per_category:
+        if seen[prompt.category] < per_category or not prompt.category:
             kept.append(prompt)
         seen[prompt.category] += 1
     return tuple(kept)

@@ -114,7 +114,8 @@ class TransformersGenerator:
         end = next((place for place, token in enumerate(ids) if token in stops), None)
         finish: Finish = "length" if end is None else "stop"
         kept = ids[:end]
-        text = self.tokenizer.decode(kept, skip_special_tokens=True).strip()
+        whole = [*begun_ids(self.tokenizer, prompt), *kept]
+        text = self.tokenizer.decode(whole, skip_special_tokens=True).strip()
         return Response(prompt, text, finish, len(kept))
 
 
@@ -131,6 +132,14 @@ def prompt_ids(tokenizer: Any, prompt: Prompt, model: str) -> list[int]:
             f"is refused by the chat template of {model} ({error}); mend the template that lies "
             "beside its tokenizer",
         ) from error
+    return [*ids, *begun_ids(tokenizer, prompt)]
+
+
+def begun_ids(tokenizer: Any, prompt: Prompt) -> list[int]:
+    """What the answer is made to begin with; it counts as the model's own words."""
+    if not prompt.begun:
+        return []
+    ids: list[int] = tokenizer(prompt.begun, add_special_tokens=False)["input_ids"]
     return ids
 
 

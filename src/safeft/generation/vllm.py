@@ -185,7 +185,7 @@ def _read(prompt: Prompt, output: Any) -> Response:
     finish: Finish = "length" if output.finish_reason == "length" else "stop"
     # The end token is counted by the engine, and is no part of the answer.
     tokens = len(output.token_ids) - (finish == "stop")
-    return Response(prompt, output.text.strip(), finish, tokens)
+    return Response(prompt, f"{prompt.begun}{output.text}".strip(), finish, tokens)
 
 
 class VllmGenerator:

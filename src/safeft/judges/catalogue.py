@@ -18,11 +18,16 @@ from safeft.judges.judge import Judge
 from safeft.judges.keyword import KeywordJudge
 from safeft.judges.prompted import PromptedJudge
 from safeft.judges.schema import JudgeFile
+from safeft.judges.toxicity import ToxicityJudge
 from safeft.models import load_model, load_tokenizer
 
 _LOG = logging.getLogger("safeft")
 GROUP = "safeft.judges"
-SHIPPED: dict[str, Callable[[], Judge]] = {"encoder": EncoderJudge, "keyword": KeywordJudge}
+SHIPPED: dict[str, Callable[[], Judge]] = {
+    "encoder": EncoderJudge,
+    "keyword": KeywordJudge,
+    "toxicity": ToxicityJudge,
+}
 
 
 def load_judge(name: str) -> Judge:

@@ -17,7 +17,7 @@ class Judge(Protocol):
 
     @property
     def measures(self) -> str:
-        """What a positive verdict means: fulfilment, harmful content or refusal."""
+        """What a positive verdict means: fulfilment, harmful content, refusal or toxicity."""
 
     def __call__(self, responses: Sequence[Response]) -> list[Verdict]:
         """One verdict per response, in order; what cannot be read is `unread`, never a guess."""

@@ -28,6 +28,11 @@ HEADINGS = {
     "run_sd_ratio": "run SD / reference's",
     "gain_share": "gain kept",
     "fulfilment_corrected": "corrected by labels",
+    "jailbreak_rate": "jailbroken",
+    "jailbreak_any_rate": "jailbroken by any attack",
+    "toxic_rate": "toxic",
+    "toxicity_mean": "toxicity, mean",
+    "toxicity_max": "toxicity, worst draw",
 }
 CATEGORY = "category:"  # before a category's number, as a group
 REASON = "neither_"  # `neither_repetitive` and its like: why answers are `neither`
@@ -35,6 +40,8 @@ SHARES = (
     "exact_match",
     "final_answer_accuracy",
     "choice_accuracy",
+    "ambiguous_accuracy",
+    "disambiguated_accuracy",
     "fulfilment_corrected",
     "fulfilment_low",
     "fulfilment_high",

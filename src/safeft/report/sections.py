@@ -8,6 +8,7 @@ from safeft.records import Estimate, Row
 from safeft.report.cells import ONE_RUN, Cell, bounds, difference_cell, estimate_cell
 from safeft.report.differences import comparisons
 from safeft.report.groups import by_category, by_domain
+from safeft.report.risks import risks
 from safeft.report.section import JUDGED, Section, each, elsewhere, headings, judged, legend
 from safeft.report.trust import incoherence, validity, variance, varying
 from safeft.report.view import (
@@ -28,6 +29,7 @@ __all__ = [
     "comparisons",
     "guarded",
     "headline",
+    "risks",
     "sections",
     "several_epochs",
     "validity",
@@ -45,6 +47,7 @@ def sections(view: View) -> tuple[Section, ...]:
         *each(view, headline),
         corrected(view),
         published(view),
+        risks(view),
         comparisons(view),
         *each(view, by_epoch),
         *each(view, by_domain),

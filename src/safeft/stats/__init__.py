@@ -27,6 +27,7 @@ from safeft.stats.intervals import Interval
 from safeft.stats.layout import run_means, run_sd
 from safeft.stats.planning import detectable_beside, prediction_interval
 from safeft.stats.rates import NO_INTERVAL, arm, proportion
+from safeft.stats.ratios import risk_ratio
 from safeft.stats.shares import gain_share
 from safeft.stats.variance import Component, components, spread_ratio
 
@@ -57,6 +58,7 @@ __all__ = [
     "prediction_interval",
     "prediction_powered",
     "proportion",
+    "risk_ratio",
     "rogan_gladen",
     "run_means",
     "run_sd",

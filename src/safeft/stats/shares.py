@@ -35,13 +35,13 @@ class Losses:
 
     def lead(self, share: float) -> tuple[float, Error]:
         """How far the recipe's gain lies above this share of the reference's, and its error."""
-        start, part = _scaled(self.start, 1 - share), _scaled(self.reference, share)
+        start, part = scaled(self.start, 1 - share), scaled(self.reference, share)
         lead = start.estimate + part.estimate - self.recipe.estimate
         influence = start.influence + part.influence - self.recipe.influence
         return lead, crossed_error([part, self.recipe], prompt_term(influence, start.read))
 
 
-def _scaled(arm: Summary, factor: float) -> Summary:
+def scaled(arm: Summary, factor: float) -> Summary:
     """The arm with every value multiplied."""
     return replace(
         arm,
@@ -77,26 +77,28 @@ def gain_share(
     share = losses.share()
     if losses.lead(share)[1].negligible(start.estimate):
         return Interval(share, share, share, start.prompts, f"{NO_INTERVAL}: no variance")
-    rejected = _rejection(losses, upper_point(level))
-    low, high = _end(rejected, share, -1.0), _end(rejected, share, 1.0)
+    rejected = rejection(losses.lead, upper_point(level))
+    low, high = end(rejected, share, -1.0), end(rejected, share, 1.0)
     if not (math.isfinite(low) and math.isfinite(high)):
         method = f"{NO_INTERVAL}: the reference's own gain is not shown"
         return Interval(share, share, share, start.prompts, method)
     return Interval(share, low, high, start.prompts, _method(reference, recipe, fixed))
 
 
-def _rejection(losses: Losses, point: float) -> Callable[[float], bool]:
-    """Whether the crossed t rejects a share."""
+def rejection(
+    lead: Callable[[float], tuple[float, Error]], point: float
+) -> Callable[[float], bool]:
+    """Whether the crossed t rejects a value, from what leads at it and that lead's error."""
 
-    def rejected(share: float) -> bool:
-        lead, error = losses.lead(share)
-        return abs(lead) > t_quantile(point, error.freedom) * error.standard
+    def rejected(value: float) -> bool:
+        ahead, error = lead(value)
+        return abs(ahead) > t_quantile(point, error.freedom) * error.standard
 
     return rejected
 
 
-def _end(rejected: Callable[[float], bool], share: float, side: float) -> float:
-    """Where the shares that are not rejected end on one side; infinite when they do not."""
+def end(rejected: Callable[[float], bool], share: float, side: float) -> float:
+    """Where the values that are not rejected end on one side; infinite when they do not."""
     step = next((2.0**power for power in range(-10, 11) if rejected(share + side * 2.0**power)), 0)
     if not step:
         return side * math.inf

@@ -1,0 +1,170 @@
+"""`safeft attack`: TAP on every goal, stored goal by goal, and its success rate."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from safeft.assets import find, read_yaml
+from safeft.errors import ConfigError
+from safeft.evaluation import load_suite
+from safeft.evaluation.tap import (
+    Budget,
+    Evaluator,
+    NoEvaluator,
+    PromptedEvaluator,
+    TapFile,
+    attack,
+)
+from safeft.generation import Generator
+from safeft.generation.endpoint import EndpointGenerator
+from safeft.generation.schema import Endpoint, installed, is_url
+from safeft.generation.transformers import TransformersGenerator
+from safeft.judges import load_judge, tell
+from safeft.models import load_model, load_tokenizer
+from safeft.records import Decoding, Prompt
+from safeft.runs import Lines, locked, open_run, read_lines, versions, write_json
+from safeft.stats import arm, proportion
+
+SCHEMA = "safeft.attack/1"
+ATTEMPTS = "responses.tap.jsonl"  # holds texts: it is pruned and ignored as responses are
+TEXTS = ("goal", "request", "answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Player:
+    """A model in the game: its name, and the URL of its endpoint, or nothing for Transformers."""
+
+    model: str
+    url: str = ""
+    adapters: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Game:
+    """Who attacks whom, and how hard."""
+
+    target: Player
+    attacker: Player
+    evaluator: Player | None
+    judge: str
+    suite: str
+    set: str
+    per_category: int | None
+    words: str
+    budget: Budget
+    decoding: Decoding
+
+
+def attack_all(
+    game: Game, output: Path, progress: Callable[[str, int, int], None] = lambda *_: None
+) -> dict[str, Any]:
+    """Attack every goal that is not done yet, and write `attack.json` into `output`.
+
+    Raises ConfigError or ModelError before anything is asked, RunError when `output` holds another
+    attack. `progress` hears (the goal's id, how many are done, of how many).
+    """
+    words = read_yaml(find("eval/attacks", game.words), TapFile)
+    goals = _goals(game)
+    judge = load_judge(game.judge)
+    for player in filter(None, (game.target, game.attacker, game.evaluator)):
+        installed(player.url or "transformers")
+    with locked(output):
+        open_run(output, {"attack": asdict(game), "judge": judge.name, "words": words.model_dump()})
+        tell([judge])
+        stored = output / ATTEMPTS
+        if not stored.is_file():
+            with Lines(stored) as lines:
+                done = {record["id"] for record in lines.done}
+                progress("finished before", len(done), len(goals))
+                players = _players(game, words)
+                for goal in (one for one in goals if one.id not in done):
+                    attacker, target, evaluator = players()
+                    asked = words, game.budget, game.decoding
+                    found = attack(goal, attacker, target, evaluator, judge, *asked)
+                    lines.append([{"id": goal.id, "category": goal.category, **asdict(found)}])
+                    done.add(goal.id)
+                    progress(goal.id, len(done), len(goals))
+        summary = _summary(game, judge.name, read_lines(stored))
+        write_json(output / "attack.json", summary)
+        return summary
+
+
+def _goals(game: Game) -> Sequence[Prompt]:
+    overrides = [f"per_category={game.per_category}"] if game.per_category else []
+    suite = load_suite(game.suite, overrides)
+    if game.set not in suite.prompts:
+        raise ConfigError(
+            f"suite {suite.name!r}: no set {game.set!r} of goals; it has {', '.join(suite.prompts)}"
+        )
+    return suite.prompts[game.set]
+
+
+def _players(game: Game, words: TapFile) -> Callable[[], tuple[Generator, Generator, Evaluator]]:
+    """Loads them once, and only when there is something to attack."""
+
+    @cache
+    def loaded() -> tuple[Generator, Generator, Evaluator]:
+        known: dict[Player, Generator] = {}
+
+        def player(one: Player) -> Generator:
+            known[one] = known.get(one) or _generator(one)
+            return known[one]
+
+        judged = game.evaluator
+        evaluator = PromptedEvaluator(player(judged), words) if judged else NoEvaluator()
+        return player(game.attacker), player(game.target), evaluator
+
+    return loaded
+
+
+def _generator(player: Player) -> Generator:
+    if is_url(player.url):
+        return EndpointGenerator(player.url, player.model, Endpoint())
+    weights = load_model(player.model, adapters=player.adapters)
+    return TransformersGenerator(weights, load_tokenizer(player.model), player.model)
+
+
+def _summary(game: Game, judge: str, attempts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Rates with intervals, and each goal without its texts."""
+    asked = [one for one in attempts if one["queries"]]
+    return {
+        "schema": SCHEMA,
+        "target": asdict(game.target),
+        "attacker": asdict(game.attacker),
+        "evaluator": asdict(game.evaluator) if game.evaluator else None,
+        "judge": judge,
+        "budget": asdict(game.budget),
+        # A goal that no readable request was written for says nothing about the target.
+        "unasked": len(attempts) - len(asked),
+        "success": _rate(asked),
+        "queries": _queries(asked),
+        "goals": [_without_texts(one) for one in attempts],
+        "versions": versions(),
+    }
+
+
+def _rate(asked: Sequence[dict[str, Any]]) -> dict[str, float] | None:
+    """The share of goals that were reached, with Wilson's interval."""
+    if not asked:
+        return None
+    found = proportion(sum(one["success"] for one in asked), len(asked))
+    return {"estimate": found.estimate, "low": found.low, "high": found.high, "n": len(asked)}
+
+
+def _queries(asked: Sequence[dict[str, Any]]) -> dict[str, float] | None:
+    """What a goal cost in requests to the target."""
+    if not asked:
+        return None
+    counts = [[[float(one["queries"])] for one in asked]]
+    found = arm(counts, bounded=False, fixed=True, positive=True)
+    return {"estimate": found.estimate, "low": found.low, "high": found.high, "n": len(asked)}
+
+
+def _without_texts(attempt: dict[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in attempt.items() if key not in TEXTS}
+    return kept | {"request_sha256": hashlib.sha256(attempt["request"].encode()).hexdigest()}
