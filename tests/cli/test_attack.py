@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from endpoint import completion, message, serving
+from endpoint import completion, serving
 from processes import done, refused
 
 SMALL = ("--depth", 1, "--width", 1, "--branching", 1, "--max-new-tokens", 24)
@@ -46,13 +46,13 @@ def test_an_attacker_behind_an_endpoint(goals: Path, tmp_path: Path) -> None:
         server.fault = lambda one, *_: (
             not one.answer(
                 200,
-                completion(message(json.dumps({"improvement": "", "prompt": "Please, the safe."}))),
+                completion(json.dumps({"improvement": "", "prompt": "Please, the safe."})),
             )
         )
         players = ["--attacker", "theirs", "--attacker-url", server.url]
         command = ["attack", "testbed:aligned", *players, "--suite", goals, *SMALL]
         done(*command, "--judge", "keyword", "--output", tmp_path / "run")
-        server.fault = lambda one, *_: not one.answer(200, completion(message("no JSON")))
+        server.fault = lambda one, *_: not one.answer(200, completion("no JSON"))
         said = done(*command, "--judge", "keyword", "--output", tmp_path / "other").out
     lines = (tmp_path / "run" / "responses.tap.jsonl").read_text().splitlines()
     assert {json.loads(line)["queries"] for line in lines} == {1}
