@@ -212,11 +212,8 @@ def fit(rows: Sequence[Text], features_NF: Floats) -> Head:
         mine = np.array([row.source == source for row in rows])
         weight[mine] /= max(1, mine.sum())
     toxic = np.array([row.toxic for row in rows])
-    weight *= np.where(
-        toxic >= THRESHOLD,
-        1 / weight[toxic >= THRESHOLD].sum(),
-        1 / weight[toxic < THRESHOLD].sum(),
-    )
+    for side, share in ((toxic >= THRESHOLD, SHARE), (toxic < THRESHOLD, 1 - SHARE)):
+        weight[side] *= share / weight[side].sum()
     solution = logistic(SCALE * features_NF, toxic, weight / weight.mean(), PENALTY)
     return Head(
         solution[:-1] * np.float32(SCALE), solution[-1:], np.array([THRESHOLD], dtype=np.float32)
