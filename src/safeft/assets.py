@@ -56,7 +56,7 @@ def read_yaml(path: Path, model: type[Model], overrides: Sequence[str] = ()) -> 
     """
     from pydantic import ValidationError
 
-    data = _mapping(path)
+    data = read_mapping(path)
     for override in overrides:
         _apply(data, override, path)
     try:
@@ -126,7 +126,8 @@ def _parse(text: str, place: str) -> Any:
         raise ConfigError(f"{place}: not valid YAML: {' '.join(str(error).split())}") from error
 
 
-def _mapping(path: Path) -> dict[str, Any]:
+def read_mapping(path: Path) -> dict[str, Any]:
+    """What a YAML says, not validated yet. Raises ConfigError when it holds no mapping."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

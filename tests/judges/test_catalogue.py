@@ -45,7 +45,9 @@ def test_a_typo_gets_a_hint() -> None:
     """The nearest name is offered, or else all of them."""
     with pytest.raises(ConfigError, match="did you mean 'keyword'"):
         load_judge("keywrod")
-    with pytest.raises(ConfigError, match="known: encoder, harmbench, keyword, llama-guard-3"):
+    with pytest.raises(
+        ConfigError, match="known: encoder, harmbench, keyword, llama-guard-3, llama-guard-4"
+    ):
         load_judge("gpt")
 
 

@@ -38,8 +38,8 @@ def command(
 ) -> None:
     """Train, ask and judge every recipe of MATRIX (a YAML) for each training seed; report.
 
-    Options win over the YAML's keys, and say it all when there is no YAML. Run the same command
-    again to resume.
+    Options win over the YAML's keys, and say it all when there is no YAML. A YAML with `models`
+    states several comparisons. Run the same command again to resume.
     """
     if matrix is None and not (recipes or adapters or overrides):
         raise click.UsageError(
@@ -47,9 +47,21 @@ def command(
             "--adapters, e.g. --recipes baseline,safety_mix --model testbed:aligned --data garden"
         )
     from safeft.comparison import compare, load_matrix
+    from safeft.comparison.experiment import is_experiment, load_experiment, run_experiment
 
     given = [*overrides, *_options(recipes, adapters, model, data, training_seeds, workers)]
     given += _varied(factors)
+    if matrix is not None and is_experiment(matrix):
+        experiment = load_experiment(matrix, given)
+        page = run_experiment(
+            experiment,
+            output,
+            insist=allow_overlap,
+            trust_remote_code=trust_remote_code,
+            progress=Progress(),
+        )
+        click.echo(f"report: {page}")
+        return
     document, written = compare(
         load_matrix(matrix, given),
         output,
