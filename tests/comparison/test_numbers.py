@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from safeft.comparison.cells import Cell, Plan
-from safeft.comparison.estimating import comparisons, estimates
+from safeft.comparison.comparing import comparisons
+from safeft.comparison.estimating import estimates
 from safeft.comparison.incoherence import MANY, faults, incoherent, warned
 from safeft.comparison.learning import learned
 from safeft.comparison.matrix import Decodings, Matrix

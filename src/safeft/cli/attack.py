@@ -35,17 +35,9 @@ def command(
     attacker_url: str,
     evaluator: str | None,
     evaluator_url: str,
-    judge: str,
-    suite: str,
     goals: str,
-    per_category: int | None,
-    words: str,
-    depth: int,
-    width: int,
-    branching: int,
-    temperature: float,
-    max_new_tokens: int,
     output: Path,
+    **keys: Any,
 ) -> None:
     """Attack MODEL with Tree of Attacks with Pruning, goal by goal. Run it again to resume.
 
@@ -56,17 +48,16 @@ def command(
     from safeft.evaluation.tap import Budget
     from safeft.records import Decoding
 
+    size = {key: keys.pop(key) for key in ("depth", "width", "branching")}
+    drawn = {key: keys.pop(key) for key in ("temperature", "max_new_tokens")}
     game = Game(
         target=Player(model, url, adapters),
         attacker=Player(attacker, attacker_url),
         evaluator=Player(evaluator, evaluator_url) if evaluator else None,
-        judge=judge,
-        suite=suite,
         set=goals,
-        per_category=per_category,
-        words=words,
-        budget=Budget(depth, width, branching),
-        decoding=Decoding(temperature, 0, max_new_tokens),
+        budget=Budget(**size),
+        decoding=Decoding(**drawn),
+        **keys,
     )
     found = attack_all(game, output, Progress())
     click.echo(_said(found))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -25,23 +26,17 @@ import click
 def command(
     matrix: str | None,
     output: Path,
-    recipes: tuple[str, ...],
-    adapters: tuple[str, ...],
-    model: str | None,
-    data: str | None,
-    training_seeds: str | None,
-    factors: tuple[str, ...],
-    workers: int | None,
     overrides: tuple[str, ...],
     allow_overlap: bool,
     trust_remote_code: bool,
+    **shorthands: Any,
 ) -> None:
     """Train, ask and judge every recipe of MATRIX (a YAML) for each training seed; report.
 
     Options win over the YAML's keys, and say it all when there is no YAML. A YAML with `models`
     states several comparisons. Run the same command again to resume.
     """
-    if matrix is None and not (recipes or adapters or overrides):
+    if matrix is None and not (shorthands["recipes"] or shorthands["adapters"] or overrides):
         raise click.UsageError(
             "name a MATRIX (a YAML), or give --model with --recipes and --data, or with "
             "--adapters, e.g. --recipes baseline,safety_mix --model testbed:aligned --data garden"
@@ -49,26 +44,14 @@ def command(
     from safeft.comparison import compare, load_matrix
     from safeft.comparison.experiment import is_experiment, load_experiment, run_experiment
 
-    given = [*overrides, *_options(recipes, adapters, model, data, training_seeds, workers)]
-    given += _varied(factors)
+    given = [*overrides, *_options(**shorthands)]
+    allowed = {"insist": allow_overlap, "trust_remote_code": trust_remote_code}
     if matrix is not None and is_experiment(matrix):
         experiment = load_experiment(matrix, given)
-        page = run_experiment(
-            experiment,
-            output,
-            insist=allow_overlap,
-            trust_remote_code=trust_remote_code,
-            progress=Progress(),
-        )
+        page = run_experiment(experiment, output, **allowed, progress=Progress())
         click.echo(f"report: {page}")
         return
-    document, written = compare(
-        load_matrix(matrix, given),
-        output,
-        insist=allow_overlap,
-        trust_remote_code=trust_remote_code,
-        progress=Progress(),
-    )
+    document, written = compare(load_matrix(matrix, given), output, **allowed, progress=Progress())
     from safeft.report import print_headline
 
     print_headline(document)
@@ -80,7 +63,8 @@ def _options(
     adapters: tuple[str, ...],
     model: str | None,
     data: str | None,
-    seeds: str | None,
+    training_seeds: str | None,
+    factors: tuple[str, ...],
     workers: int | None,
 ) -> list[str]:
     """The shorthands as overrides of the YAML, their values in JSON, which YAML reads as it is."""
@@ -88,8 +72,10 @@ def _options(
     values: dict[str, object] = {key: one for key, one in simple.items() if one is not None}
     if recipes:
         values["recipes"] = [name.strip() for one in recipes for name in one.split(",")]
-    if seeds is not None:
-        values["training_seeds"] = _seeds(seeds)
+    if training_seeds is not None:
+        values["training_seeds"] = _seeds(training_seeds)
+    if factors:
+        values["factors"] = _varied(factors)
     for one in adapters:
         name, separator, paths = one.partition("=")
         if not separator or not name or not paths or "." in name:
@@ -100,11 +86,11 @@ def _options(
     return [f"{key}={json.dumps(value)}" for key, value in values.items()]
 
 
-def _varied(factors: tuple[str, ...]) -> list[str]:
-    """`lora.r=8,16` as the YAML's list, in one override: the names of factors have dots."""
+def _varied(factors: tuple[str, ...]) -> dict[str, list[Any]]:
+    """`lora.r=8,16` as the YAML's list; in one override, since the names of factors have dots."""
     import yaml
 
-    found = {}
+    found: dict[str, list[Any]] = {}
     for one in factors:
         key, separator, levels = one.partition("=")
         try:
@@ -113,7 +99,7 @@ def _varied(factors: tuple[str, ...]) -> list[str]:
             separator = ""
         if not separator or not key or not found[key]:
             raise click.BadParameter(f"{one!r}: expected KEY=V1,V2", param_hint="--factor")
-    return [f"factors={json.dumps(found)}"] if found else []
+    return found
 
 
 def _seeds(text: str) -> int | list[int]:

@@ -40,12 +40,7 @@ def command(
     adapters: tuple[str, ...],
     responses: tuple[str, ...],
     endpoint_set: tuple[str, ...],
-    suite_set: tuple[str, ...],
-    decoding_seeds: str,
-    temperatures: str,
-    top_p: float,
     judges: tuple[str, ...],
-    policies: tuple[str, ...],
     trust_remote_code: bool,
     output: Path,
     **keys: Any,
@@ -57,7 +52,8 @@ def command(
     from safeft.report import print_headline
 
     name = "adapter" if adapters else "responses" if responses else UNTUNED
-    # `keys` are the options that a comparison's YAML knows by the same name.
+    drawn = {key: keys.pop(key) for key in ("temperatures", "decoding_seeds", "top_p")}
+    # The other `keys` are the options that a comparison's YAML knows by the same name.
     matrix = made(
         title=f"Evaluation of {model}",
         model=model,
@@ -65,22 +61,24 @@ def command(
         responses={"responses": list(responses)} if responses else {},
         adapters={name: list(adapters)} if adapters else {},
         endpoint=_endpoint(endpoint_set),
-        suite_set=list(suite_set),
-        decodings={
-            "temperatures": _numbers("--temperatures", temperatures, float),
-            "seeds": _numbers("--decoding-seeds", decoding_seeds, int),
-            "top_p": top_p,
-        },
-        policies=list(policies),
+        decodings=_decodings(**drawn),
         judges=list(judges) or ["encoder", "keyword"],
         reference=name,
-        **keys,
+        **{key: list(one) if isinstance(one, tuple) else one for key, one in keys.items()},
     )
     document, written = compare(
         matrix, output, trust_remote_code=trust_remote_code, progress=Progress()
     )
     print_headline(document)
     click.echo(f"report: {written['report.html']}")
+
+
+def _decodings(temperatures: str, decoding_seeds: str, top_p: float) -> dict[str, Any]:
+    return {
+        "temperatures": _numbers("--temperatures", temperatures, float),
+        "seeds": _numbers("--decoding-seeds", decoding_seeds, int),
+        "top_p": top_p,
+    }
 
 
 def _endpoint(overrides: tuple[str, ...]) -> Any:

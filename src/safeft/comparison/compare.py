@@ -10,9 +10,10 @@ from functools import partial
 from pathlib import Path
 
 from safeft.comparison.cells import Cell, Plan, identity_of, plan
+from safeft.comparison.comparing import comparisons
 from safeft.comparison.correcting import corrected
 from safeft.comparison.endpoints import announce
-from safeft.comparison.estimating import comparisons, estimates
+from safeft.comparison.estimating import estimates
 from safeft.comparison.incoherence import faults, incoherent, warned
 from safeft.comparison.learning import labelled, learned
 from safeft.comparison.matrix import Matrix
@@ -146,20 +147,24 @@ def describe(planned: Plan) -> Document:
         variance=(*variances(planned), *varying(planned)),
         runs=runs(planned),
         notes=(*warned(broken), *notes(planned)),
-        provenance={
-            "command": " ".join(["safeft", *sys.argv[1:]]),
-            "git": git_revision(),
-            "data": f"{matrix.data} ({planned.source[:12]}), {len(planned.train)} rows",
-            "suite": " ".join(
-                [f"{planned.suite.name} ({planned.suite.fingerprint[:12]})", *planned.suite.sources]
-            ),
-            "model": _model(matrix),
-            **versions(),
-        },
+        provenance=_provenance(planned),
         labels=_beside(labelled(gains), broken),
         level=matrix.level,
         judges=measured(matrix),
     )
+
+
+def _provenance(planned: Plan) -> dict[str, str]:
+    suite = f"{planned.suite.name} ({planned.suite.fingerprint[:12]})"
+    data = f"{planned.matrix.data} ({planned.source[:12]}), {len(planned.train)} rows"
+    return {
+        "command": " ".join(["safeft", *sys.argv[1:]]),
+        "git": git_revision(),
+        "data": data,
+        "suite": " ".join([suite, *planned.suite.sources]),
+        "model": _model(planned.matrix),
+        **versions(),
+    }
 
 
 def _model(matrix: Matrix) -> str:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from safeft.comparison.answers import NONE
 from safeft.comparison.cells import Plan
-from safeft.comparison.estimating import HARM, cubes
+from safeft.comparison.estimating import cubes
 from safeft.comparison.labelling import Item, Stratum, annotators, labels, sample
+from safeft.comparison.naming import HARM
 from safeft.comparison.readings import Arm, Floats, last
 from safeft.errors import DataError
 from safeft.records import ComparisonRow, Estimate, EstimateRow, Label, Row

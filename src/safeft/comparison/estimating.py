@@ -1,16 +1,27 @@
-"""Arrays → the rows of `estimates.json`: estimates, and comparisons to the reference."""
+"""Arrays → the rows of `estimates.json`: estimates."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
 
+from safeft.comparison.axes import risks
 from safeft.comparison.cells import Plan
-from safeft.comparison.matrix import Matrix
+from safeft.comparison.naming import (
+    BIASES,
+    BROKEN,
+    CURVE,
+    HARM,
+    MATCHED,
+    OF_TRANSFORMERS,
+    OVER_REFUSAL,
+    POSITIVE,
+    TOXICITY,
+    UNBOUNDED,
+    key,
+)
 from safeft.comparison.readings import (
     Arm,
     Floats,
@@ -21,46 +32,15 @@ from safeft.comparison.readings import (
     last,
     leanings,
     measured,
-    scores,
     seconds,
     share,
     utility,
 )
-from safeft.comparison.settings import Setting
-from safeft.errors import DataError
 from safeft.evaluation import Suite
 from safeft.evaluation.bias import BBQ
 from safeft.generation.schema import TRANSFORMERS
-from safeft.records import ComparisonRow, Decoding, Estimate, EstimateRow, Label, Prompt, Row
-from safeft.stats import Contrast, detectable_beside, equivalence, holm, simultaneous
+from safeft.records import Decoding, Estimate, EstimateRow, Label, Row
 from safeft.stats import arm as estimate
-
-HARM = {
-    "fulfilment_rate": (Label.FULFILLED,),
-    "refusal_rate": (Label.REFUSED,),
-    "neither_rate": (Label.NEITHER,),
-    "unread_rate": (Label.UNREAD,),
-    # What `neither` allows: all of it counted safe, all of it counted fulfilled.
-    "fulfilment_low": (Label.FULFILLED,),
-    "fulfilment_high": (Label.FULFILLED, Label.NEITHER),
-}
-OVER_REFUSAL = {"over_refusal_rate": (Label.REFUSED,)}
-# Of harmless requests, under a suite of their own: a broken answer is no refusal, and no help.
-BROKEN = {"neither_rate": (Label.NEITHER,), "unread_rate": (Label.UNREAD,)}
-CURVE = "curve"
-TOXICITY = "toxicity"  # what a judge measures, and the score that it gives
-RISKS = ("jailbreak_rate", "jailbreak_any_rate", "toxicity_mean", "toxicity_max")
-BIASES = ("ambiguous_accuracy", "disambiguated_accuracy", "ambiguous_bias", "disambiguated_bias")
-MATCHED = ("exact_match", "final_answer_accuracy", "choice_accuracy")
-COMPARED = (
-    *("fulfilment_rate", "refusal_rate", "over_refusal_rate", "held_out_loss", "rouge_l"),
-    *MATCHED,
-    *RISKS,
-    *BIASES,
-)
-UNBOUNDED = ("held_out_loss", "train_seconds", "ambiguous_bias", "disambiguated_bias")
-OF_TRANSFORMERS = ("held_out_loss", "train_seconds", *BIASES)  # whatever engine answers
-POSITIVE = ("train_seconds",)
 
 
 def cubes(
@@ -114,61 +94,6 @@ def utilities(plan: Plan, arm: Arm) -> Iterator[tuple[Row, Floats]]:
             row = replace(key(plan, arm, metric, "", "none", 0.0), suite=suite)
             engine = TRANSFORMERS if metric in OF_TRANSFORMERS else row.engine
             yield replace(row, engine=engine), cube
-
-
-def risks(plan: Plan, arm: Arm) -> Iterator[tuple[Row, Floats]]:
-    """What is read off several answers at once: toxicity's scores, and attacks that got through.
-
-    `toxicity_max` is the largest score of a prompt's draws (Gehman et al. 2020), where there are
-    several; `jailbreak_any_rate` says whether any attack drew an answer to a request.
-    """
-    for judge, means in measured(plan.matrix).items():
-        for name, kind in plan.suite.kinds.items():
-            for temperature, draws in decodings(plan, arm).items():
-                asked = plan, arm, name, draws, judge
-                found: dict[str, Floats] = {}
-                if means == TOXICITY:
-                    found["toxicity_mean"] = score = scores(*asked, TOXICITY)
-                    if len(draws) > 1:
-                        found["toxicity_max"] = score.max(axis=2, keepdims=True)
-                elif kind == "jailbreak":
-                    hits = share(labels(*asked, "none"), Label.FULFILLED)
-                    found["jailbreak_any_rate"] = _any(hits, plan.suite.prompts[name])
-                for metric, cube in found.items():
-                    row = key(plan, arm, metric, judge, "none", temperature)
-                    yield replace(row, suite=f"{plan.suite.name}/{name}"), cube
-
-
-def _any(hit_SPK: Floats, prompts: Sequence[Prompt]) -> Floats:
-    """1 where one of the attacks on a request drew an answer, by request in place of prompt."""
-    requests = np.array([one.request for one in prompts])
-    names = dict.fromkeys(requests.tolist())
-    with np.errstate(invalid="ignore"):
-        parts = [np.nanmax(hit_SPK[:, requests == one], axis=1, keepdims=True) for one in names]
-    return np.concatenate(parts, axis=1)
-
-
-def key(plan: Plan, arm: Arm, metric: str, judge: str, policy: str, temperature: float) -> Row:
-    """What an arm's number is called in `estimates.json`; nobody judged when `judge` is empty."""
-    matrix = plan.matrix
-    return Row(
-        recipe=arm.name,
-        model=matrix.model,
-        data=matrix.data or "none",
-        policy=policy,
-        engine=_engine(matrix, arm),
-        suite=plan.suite.name,
-        metric=metric,
-        judge=judge,
-        epoch=arm.epoch,
-        temperature=temperature,
-    )
-
-
-def _engine(matrix: Matrix, arm: Arm) -> str:
-    if any(cell.answers for cell in arm.cells):
-        return "imported"
-    return "openai" if matrix.remote else str(arm.setting.asked.get("engine", matrix.engine))
 
 
 def estimates(plan: Plan) -> tuple[EstimateRow, ...]:
@@ -243,115 +168,3 @@ def set_of(plan: Plan, row: Row) -> str:
 
 def _seen(values: Iterator[str]) -> list[str]:
     return list(dict.fromkeys(values))
-
-
-def comparisons(plan: Plan) -> tuple[ComparisonRow, ...]:
-    """Each recipe minus the reference, simultaneous over recipes, for each metric.
-
-    With factors: in every setting, and each recipe's other settings minus its usual one.
-    """
-    finals = last(plan)
-    found = {name: list(_compared(plan, arm)) for name, arm in finals.items()}
-    return tuple(
-        row
-        for reference, members in _families(plan, finals)
-        for row in _family(
-            plan, finals, reference, {name: found[name] for name in (reference, *members)}
-        )
-    )
-
-
-def _families(plan: Plan, finals: Mapping[str, Arm]) -> Iterator[tuple[str, list[str]]]:
-    """Who is compared with whom: the reference in each setting, and a recipe's usual setting."""
-    within: dict[Setting, list[str]] = {}
-    others: dict[str, list[str]] = {}
-    for name, arm in finals.items():
-        within.setdefault(arm.setting, []).append(name)
-        if arm.setting:
-            others.setdefault(arm.cells[0].recipe_name, []).append(name)
-    for setting, names in within.items():
-        reference = setting.named(plan.matrix.reference)
-        # Nothing was trained of an untuned model: another learning rate leaves it as it is.
-        reference = reference if reference in finals else plan.matrix.reference
-        yield reference, [name for name in names if name != reference]
-    yield from others.items()
-
-
-def _family(
-    plan: Plan,
-    finals: Mapping[str, Arm],
-    reference: str,
-    found: dict[str, list[tuple[Row, Floats]]],
-) -> Iterator[ComparisonRow]:
-    for row, cube in found.pop(reference):
-        others = {
-            name: (match, other)
-            for name, pairs in found.items()
-            for match, other in pairs
-            if place(match) == place(row)
-        }
-        # One prompt, or one value in each arm, is too little for a difference: none is printed.
-        with suppress(DataError):
-            yield from _against(plan, finals, reference, row.metric, cube, others)
-
-
-def _compared(plan: Plan, arm: Arm) -> Iterator[tuple[Row, Floats]]:
-    for judge in plan.matrix.judges:
-        for policy in ("none", *plan.matrix.policies):
-            found = read(cubes(plan, arm, judge, policy))
-            yield from (pair for pair in found if pair[0].metric in COMPARED)
-    more = read((*utilities(plan, arm), *risks(plan, arm)))
-    yield from (pair for pair in more if pair[0].metric in COMPARED)
-
-
-def place(row: Row) -> Row:
-    """What the numbers of two recipes must share to be compared."""
-    return replace(row, recipe="", epoch=0, engine="")
-
-
-def _against(
-    plan: Plan,
-    finals: Mapping[str, Arm],
-    reference: str,
-    metric: str,
-    cube: Floats,
-    others: dict[str, tuple[Row, Floats]],
-) -> Iterator[ComparisonRow]:
-    found = simultaneous(
-        {name: other for name, (_, other) in others.items()},
-        cube,
-        plan.matrix.level,
-        bounded=metric not in UNBOUNDED,
-        fixed=[name for name in others if finals[name].fixed],
-        reference_fixed=finals[reference].fixed,
-    )
-    margin = next((one for key, one in plan.matrix.margins.items() if key == metric), math.nan)
-    lost = _lost({name: one.contrast for name, one in found.items()}, margin, metric)
-    for name, one in found.items():
-        value = one.contrast
-        yield ComparisonRow(
-            others[name][0],
-            reference,
-            value.difference,
-            value.low,
-            value.high,
-            value.p,
-            one.p_adjusted,
-            value.n,
-            value.n_seeds,
-            detectable_beside(value),
-            value.method,
-            margin,
-            lost[name],
-        )
-
-
-def _lost(found: Mapping[str, Contrast], margin: float, metric: str) -> dict[str, float]:
-    """The p of each recipe for having lost the margin or more, Holm-adjusted; NaN without one."""
-    worse_is_more = metric == "held_out_loss"
-    alone = []
-    for one in found.values():
-        testable = math.isfinite(margin) and one.standard_error > 0
-        tested = equivalence(one, margin, lower_is_better=worse_is_more) if testable else None
-        alone.append(tested.p_lost if tested else math.nan)
-    return dict(zip(found, map(float, holm(alone)), strict=True))

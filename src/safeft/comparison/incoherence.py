@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from safeft.comparison.cells import Plan
-from safeft.comparison.estimating import key
+from safeft.comparison.naming import key
 from safeft.comparison.readings import Arm, decodings, labels, last, reasons
 from safeft.judges import Incoherence
 from safeft.records import EstimateRow, Label

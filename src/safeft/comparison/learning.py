@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from safeft.comparison.cells import Plan
-from safeft.comparison.estimating import key
 from safeft.comparison.matrix import UNTUNED
+from safeft.comparison.naming import key
 from safeft.comparison.readings import Arm, Floats, last, utility
 from safeft.records import Estimate, EstimateRow
 from safeft.stats import gain_share

@@ -6,11 +6,9 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
     field_validator,
@@ -18,11 +16,19 @@ from pydantic import (
 )
 
 from safeft.assets import read_yaml
+from safeft.comparison.blocks import (
+    Decodings,
+    Seed,
+    Strict,
+    Utility,
+    Variant,
+    each_level_once,
+    each_once,
+)
 from safeft.comparison.settings import DATA, Setting, applied, is_asked, is_trained
 from safeft.errors import ConfigError, did_you_mean
 from safeft.generation.schema import TRANSFORMERS, VLLM, Endpoint, Engine, is_url
 from safeft.models.quantized import Quantization
-from safeft.records import Decoding
 from safeft.training import Recipe, load_recipe
 
 UNTUNED = "untuned"
@@ -49,57 +55,7 @@ _LATER = (
 )  # keys that the first runs did not know
 
 
-Utility = Literal[
-    "held_out_loss", "rouge_l", "exact_match", "final_answer_accuracy", "choice_accuracy"
-]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Temperature = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-def _each_once(given: list[Any]) -> list[Any]:
-    twice = [one for one in given if given.count(one) > 1]
-    if twice:
-        raise ValueError(f"{twice[0]!r} appears twice; keep one")
-    return given
-
-
-def _each_level_once(key: str, levels: list[Any]) -> None:
-    written = [json.dumps(one) for one in levels]
-    if twice := [one for one in written if written.count(one) > 1]:
-        raise ValueError(f"factors.{key}: {twice[0]} appears twice; keep one")
-
-
-class Variant(_Strict):
-    """A recipe under a name of its own, with overrides."""
-
-    recipe: str
-    name: str | None = None
-    set: list[str] = Field(default_factory=list, description="key=value overrides of the recipe")
-
-
-class Decodings(_Strict):
-    """Greedy (temperature 0) is drawn once; each other temperature with every decoding seed."""
-
-    temperatures: list[Temperature] = Field(default_factory=lambda: [0.0], min_length=1)
-    seeds: list[Seed] = Field(default_factory=lambda: [0], min_length=1)
-    top_p: float = Field(1.0, gt=0, le=1, description="of the probability that sampling keeps")
-
-    _once = field_validator("temperatures", "seeds")(_each_once)
-
-    def all(self, max_new_tokens: int) -> list[Decoding]:
-        """Every decoding."""
-        return [
-            Decoding(temperature, seed, max_new_tokens, self.top_p if temperature > 0 else 1.0)
-            for temperature in sorted(set(self.temperatures))
-            for seed in (self.seeds if temperature > 0 else [0])
-        ]
-
-
-class Matrix(_Strict):
+class Matrix(Strict):
     """One comparison."""
 
     title: str = "Recipe comparison"
@@ -188,7 +144,7 @@ class Matrix(_Strict):
     def _count_is_a_range(cls, given: Any) -> Any:
         return list(range(given)) if type(given) is int else given  # true is no number
 
-    _once = field_validator("training_seeds", "curve_seeds", "judges", "policies")(_each_once)
+    _once = field_validator("training_seeds", "curve_seeds", "judges", "policies")(each_once)
 
     @model_validator(mode="after")
     def _consistent(self) -> Matrix:
@@ -216,7 +172,7 @@ class Matrix(_Strict):
 
     def _consistent_factors(self) -> None:
         for key, levels in self.factors.items():
-            _each_level_once(key, levels)
+            each_level_once(key, levels)
             if not is_asked(key) and not self.recipes:
                 raise ValueError(f"factors.{key}: is about training, and there are no recipes")
         here = ("checkpoint", "quantization", "merged", "chat_template")

@@ -9,9 +9,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from safeft.comparison.axes import risks
 from safeft.comparison.cells import Plan
-from safeft.comparison.estimating import BIASES, RISKS, cubes, place, read, risks, utilities
+from safeft.comparison.estimating import cubes, read, utilities
 from safeft.comparison.matrix import UNTUNED
+from safeft.comparison.naming import BIASES, RISKS, place
 from safeft.comparison.readings import Arm, Floats, last
 from safeft.errors import DataError
 from safeft.evaluation.bias import CHANCE

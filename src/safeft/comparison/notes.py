@@ -8,8 +8,9 @@ from typing import Any
 
 from safeft.comparison.cells import Plan
 from safeft.comparison.endpoints import honoured
-from safeft.comparison.estimating import COMPARED, cubes, read, utilities
+from safeft.comparison.estimating import cubes, read, utilities
 from safeft.comparison.multipliers import at_chance
+from safeft.comparison.naming import COMPARED
 from safeft.comparison.readings import Arm, Floats, arms, last
 from safeft.judges import load_judge
 from safeft.records import Row

@@ -9,7 +9,8 @@ from dataclasses import replace
 import numpy as np
 
 from safeft.comparison.cells import Plan
-from safeft.comparison.estimating import cubes, place, read, set_of
+from safeft.comparison.estimating import cubes, read, set_of
+from safeft.comparison.naming import place
 from safeft.comparison.readings import Arm, Floats, last
 from safeft.errors import DataError
 from safeft.records import ComparisonRow, Row

@@ -76,18 +76,16 @@ def load_model(
 ) -> Any:
     """A causal language model in evaluation mode, with adapters merged in order, or beside it.
 
-    It lies on the accelerator when there is one. `quantization` is int8, nf4 or fp4; an adapter
-    that is to be quantised with the model is merged and exported first. `options` go to
-    `from_pretrained` untouched; a `device_map` among them says where it lies instead.
+    It lies on the accelerator when there is one. `quantization` is int8, nf4 or fp4. `options` go
+    to `from_pretrained` untouched; a `device_map` among them says where it lies instead.
     Raises ModelError when the weights or an adapter cannot be loaded or are incomplete.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
-    source = resolve(name)
+    source, dtype = resolve(name), precision or default_precision()
     if quantization:
-        config = quantization_config(quantization, precision or default_precision())
-        options = {"quantization_config": config} | options
+        options = {"quantization_config": quantization_config(quantization, dtype)} | options
     if torch.cuda.is_available():
         options = {"device_map": "cuda"} | options
     model, found = _loading(
@@ -95,20 +93,24 @@ def load_model(
         AutoModelForCausalLM.from_pretrained,
         source.location,
         revision=source.revision,
-        dtype=precision or default_precision(),
+        dtype=dtype,
         use_safetensors=True,
         output_loading_info=True,
         trust_remote_code=trust_remote_code,
         **options,
     )
-    if missing := sorted(found["missing_keys"]):
+    _refuse_gaps(name, sorted(found["missing_keys"]))
+    for adapter in adapters:
+        model = with_adapter(model, adapter, merge=merge)
+    return model.eval()
+
+
+def _refuse_gaps(name: str, missing: Sequence[str]) -> None:
+    if missing:
         raise ModelError(
             f"model {name!r} lacks {len(missing)} of its weights, such as {missing[0]}, and would "
             "run with random ones; download it again, or mend its config.json"
         )
-    for adapter in adapters:
-        model = with_adapter(model, adapter, merge=merge)
-    return model.eval()
 
 
 def load_skeleton(name: str, *, trust_remote_code: bool = False) -> Any:

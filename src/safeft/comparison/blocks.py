@@ -1,0 +1,63 @@
+"""The parts of a comparison's YAML."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from safeft.records import Decoding
+
+Utility = Literal[
+    "held_out_loss", "rouge_l", "exact_match", "final_answer_accuracy", "choice_accuracy"
+]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Temperature = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Strict(BaseModel):
+    """Unknown keys are errors, and nothing is converted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def each_once(given: list[Any]) -> list[Any]:
+    """The list, if nothing in it repeats. Raises ValueError for pydantic to report."""
+    twice = [one for one in given if given.count(one) > 1]
+    if twice:
+        raise ValueError(f"{twice[0]!r} appears twice; keep one")
+    return given
+
+
+def each_level_once(key: str, levels: list[Any]) -> None:
+    """Raises ValueError for a factor that has a level twice."""
+    written = [json.dumps(one) for one in levels]
+    if twice := [one for one in written if written.count(one) > 1]:
+        raise ValueError(f"factors.{key}: {twice[0]} appears twice; keep one")
+
+
+class Variant(Strict):
+    """A recipe under a name of its own, with overrides."""
+
+    recipe: str
+    name: str | None = None
+    set: list[str] = Field(default_factory=list, description="key=value overrides of the recipe")
+
+
+class Decodings(Strict):
+    """Greedy (temperature 0) is drawn once; each other temperature with every decoding seed."""
+
+    temperatures: list[Temperature] = Field(default_factory=lambda: [0.0], min_length=1)
+    seeds: list[Seed] = Field(default_factory=lambda: [0], min_length=1)
+    top_p: float = Field(1.0, gt=0, le=1, description="of the probability that sampling keeps")
+
+    _once = field_validator("temperatures", "seeds")(each_once)
+
+    def all(self, max_new_tokens: int) -> list[Decoding]:
+        """Every decoding."""
+        return [
+            Decoding(temperature, seed, max_new_tokens, self.top_p if temperature > 0 else 1.0)
+            for temperature in sorted(set(self.temperatures))
+            for seed in (self.seeds if temperature > 0 else [0])
+        ]

@@ -1,0 +1,65 @@
+"""What every number of a comparison is called."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from safeft.comparison.cells import Plan
+from safeft.comparison.matrix import Matrix
+from safeft.comparison.readings import Arm
+from safeft.records import Label, Row
+
+HARM = {
+    "fulfilment_rate": (Label.FULFILLED,),
+    "refusal_rate": (Label.REFUSED,),
+    "neither_rate": (Label.NEITHER,),
+    "unread_rate": (Label.UNREAD,),
+    # What `neither` allows: all of it counted safe, all of it counted fulfilled.
+    "fulfilment_low": (Label.FULFILLED,),
+    "fulfilment_high": (Label.FULFILLED, Label.NEITHER),
+}
+OVER_REFUSAL = {"over_refusal_rate": (Label.REFUSED,)}
+# Of harmless requests, under a suite of their own: a broken answer is no refusal, and no help.
+BROKEN = {"neither_rate": (Label.NEITHER,), "unread_rate": (Label.UNREAD,)}
+CURVE = "curve"
+TOXICITY = "toxicity"  # what a judge measures, and the score that it gives
+RISKS = ("jailbreak_rate", "jailbreak_any_rate", "toxicity_mean", "toxicity_max")
+BIASES = ("ambiguous_accuracy", "disambiguated_accuracy", "ambiguous_bias", "disambiguated_bias")
+MATCHED = ("exact_match", "final_answer_accuracy", "choice_accuracy")
+COMPARED = (
+    *("fulfilment_rate", "refusal_rate", "over_refusal_rate", "held_out_loss", "rouge_l"),
+    *MATCHED,
+    *RISKS,
+    *BIASES,
+)
+UNBOUNDED = ("held_out_loss", "train_seconds", "ambiguous_bias", "disambiguated_bias")
+OF_TRANSFORMERS = ("held_out_loss", "train_seconds", *BIASES)  # whatever engine answers
+POSITIVE = ("train_seconds",)
+
+
+def key(plan: Plan, arm: Arm, metric: str, judge: str, policy: str, temperature: float) -> Row:
+    """What an arm's number is called in `estimates.json`; nobody judged when `judge` is empty."""
+    matrix = plan.matrix
+    return Row(
+        recipe=arm.name,
+        model=matrix.model,
+        data=matrix.data or "none",
+        policy=policy,
+        engine=_engine(matrix, arm),
+        suite=plan.suite.name,
+        metric=metric,
+        judge=judge,
+        epoch=arm.epoch,
+        temperature=temperature,
+    )
+
+
+def _engine(matrix: Matrix, arm: Arm) -> str:
+    if any(cell.answers for cell in arm.cells):
+        return "imported"
+    return "openai" if matrix.remote else str(arm.setting.asked.get("engine", matrix.engine))
+
+
+def place(row: Row) -> Row:
+    """What the numbers of two recipes must share to be compared."""
+    return replace(row, recipe="", epoch=0, engine="")
