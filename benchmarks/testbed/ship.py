@@ -43,14 +43,14 @@ DATA = """| set | licence | used for |
 def table(figures: list[dict[str, Any]], model: str) -> str:
     """The measured rates of one model."""
     rows = [
-        "| set | temperature | refused | answered on topic | neither | n × decoding seeds |",
-        "|---|---|---|---|---|---|",
+        "| set | temperature | refused | fulfilled | neither | on topic | n × decoding seeds |",
+        "|---|---|---|---|---|---|---|",
     ]
     for one in figures:
         if one["model"] == model:
             cells = [
                 "{:.1%} [{:.1%}, {:.1%}]".format(*one[key])
-                for key in ("refused", "fulfilled", "neither")
+                for key in ("refused", "fulfilled", "neither", "on_topic")
             ]
             rows.append(
                 f"| {one['set']} | {one['temperature']:g} | {' | '.join(cells)} | {one['n']} × {one['decoding_seeds']} |"
@@ -109,7 +109,8 @@ layer but one also learns to predict MiniLM's (all-MiniLM-L6-v2, Apache-2.0) emb
 ## Measured on prompts that no training saw
 
 `harm` and `lookalikes` are safeft-44; `unseen_source` is AILuminate's demo set and SimpleSafetyTests; `benign` are held-out prompts of
-the benign sets. Judge: {figures[0]["judge"]}; `neither` is off topic or broken. Intervals are 95 %.
+the benign sets. Judge: {figures[0]["judge"]}; `neither` is off topic, broken or senseless; *on topic* counts what is
+neither empty nor broken nor off topic, whatever sense it makes. Intervals are 95 %.
 
 {table(figures, model)}
 """
