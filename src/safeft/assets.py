@@ -119,7 +119,8 @@ for _tag, _pattern, _first in (
 _Loader.add_constructor("tag:yaml.org,2002:int", _integer)
 
 
-def _parse(text: str, place: str) -> Any:
+def parse_yaml(text: str, place: str) -> Any:
+    """The value of a YAML text. Raises ConfigError naming `place`."""
     try:
         return yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -134,7 +135,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
         raise ConfigError(
             f"{path}: cannot be read ({error}); give the path of a YAML file in UTF-8"
         ) from error
-    data = {} if (parsed := _parse(text, str(path))) is None else parsed
+    data = {} if (parsed := parse_yaml(text, str(path))) is None else parsed
     if not isinstance(data, dict):
         raise ConfigError(
             f"{path}: must hold `key: value` lines, but holds a {_kind(data)}; see a shipped file"
@@ -156,7 +157,7 @@ def _apply(data: dict[str, Any], override: str, path: Path) -> None:
     target: Any = data
     for part in parts[:-1]:
         target = _step(target, part, place)
-    target[_index(target, parts[-1], place)] = _parse(text, place)
+    target[_index(target, parts[-1], place)] = parse_yaml(text, place)
 
 
 def _step(target: Any, part: str, place: str) -> Any:

@@ -55,6 +55,10 @@ class PromptError(ModelError):
         return f"prompt {self.id!r} {self.problem}"
 
 
+class TooLongError(PromptError):
+    """A prompt that leaves no room for an answer in the model's context."""
+
+
 class RunError(UserError):
     """A run directory is in the way, locked or incomplete."""
 

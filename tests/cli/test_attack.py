@@ -65,6 +65,8 @@ def test_an_attacker_behind_an_endpoint(goals: Path, tmp_path: Path) -> None:
         (["--set", "lookalikes"], "no set 'lookalikes' of goals; it has harm"),
         (["--words", "static"], "static.yaml"),
         (["--judge", "nobody"], "unknown name 'nobody'"),
+        (["--evaluator-url", "http://localhost:1"], "name the model there"),
+        (["--url", "http://localhost:1/v1", "--adapter", "x"], "serves what it serves"),
     ],
 )
 def test_what_makes_no_game_is_refused(

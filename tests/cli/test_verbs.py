@@ -71,12 +71,17 @@ def test_ls_lists_what_can_be_named() -> None:
     assert "recipes" in refused("ls", "receipts")
 
 
+BENCHMARKS = sorted((Path(__file__).parents[2] / "benchmarks").rglob("*.yaml"))
+ATTACKS = sorted(folder("eval/attacks").glob("*.yaml"))
 SHIPPED = {
     "recipe": sorted(folder("recipes").glob("*.yaml")),
     "policy": sorted(folder("guardrails").glob("*.yaml")),
     "judge": sorted(folder("eval/judges").glob("*.yaml")),
     "suite": sorted(folder("eval/suites").glob("*.yaml")),
-    "comparison": sorted((Path(__file__).parents[2] / "benchmarks").rglob("*.yaml")),
+    "comparison": [path for path in BENCHMARKS if "recipes" in yaml.safe_load(path.read_text())],
+    "experiment": [path for path in BENCHMARKS if "models" in yaml.safe_load(path.read_text())],
+    "attack": [path for path in ATTACKS if "attacks" in yaml.safe_load(path.read_text())],
+    "tap": [path for path in ATTACKS if "attacker" in yaml.safe_load(path.read_text())],
 }
 
 

@@ -149,6 +149,11 @@ def test_quantised_weights_answer_for_adapters_too(
         ),
         (['factors={"chat_template": [null, "no.jinja"]}'], "no.jinja"),
         (['factors={"lora.r": [4, 8]}', "recipes=[]", "reference=untuned"], "there are no recipes"),
+        (['factors={"data_subset": [null, 1]}'], "every subset of 16 of 16 rows is the same"),
+        (
+            ['factors={"decodings.top_p": [1.0, 0.5]}', "decodings.temperatures=[0]"],
+            "temperature 0 draws nothing",
+        ),
         (["factors={}", "chat_template=no.jinja"], "no.jinja"),
     ],
 )
@@ -182,4 +187,9 @@ def test_the_first_setting_is_the_usual_one() -> None:
     usual, other = settings({"merged": [True, False]})
     assert (usual.named("a"), other.named("a")) == ("a", "a [merged=false]")
     assert not usual and other and settings({}) == [usual]
+    long = [f"You are a helpful, harmless and honest assistant. {end}" for end in "abc"]
+    twins = settings(
+        {"system_prompt": long, "methods.0.share": [0.1, 0.2], "methods.1.share": [1, 2]}
+    )
+    assert len({one.named("a") for one in twins}) == len(twins) == 12
     assert other.fits(trained=False, adapted=True) and not other.fits(trained=False, adapted=False)

@@ -88,7 +88,7 @@ def test_a_killed_judge_goes_on(copied: Comparison, monkeypatch: pytest.MonkeyPa
                 raise KeyboardInterrupt
             return [Verdict(one.prompt.id, Label.REFUSED, self.name) for one in responses]
 
-    for module in ("rejudging", "rules", "notes"):
+    for module in ("rejudging", "rules", "notes", "readings"):
         real = __import__(f"safeft.comparison.{module}", fromlist=["load_judge"]).load_judge
         monkeypatch.setattr(
             f"safeft.comparison.{module}.load_judge",

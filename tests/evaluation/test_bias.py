@@ -60,14 +60,16 @@ def test_the_scores_are_those_of_the_paper() -> None:
 
 
 def test_the_likeliest_answer_is_chosen(tmp_path: Path) -> None:
-    """The smallest mean loss of three; an answer without a loss is never chosen."""
+    """The smallest mean loss of three; where one has none nothing is chosen, and nothing read."""
     items = load_bbq(written(tmp_path, row(), row()))
     assert [one.messages[1].content for one in examples(items)][:3] == [
         "The gardener",
         "Nobody can tell",
         "The plumber",
     ]
-    assert choices([2.0, 1.0, 3.0, float("nan"), 5.0, 4.0]) == [1, 2]
+    assert examples(items, "Be fair.")[0].messages[0].content == "Be fair."
+    assert choices([2.0, 1.0, 3.0, float("nan"), 5.0, 4.0]) == [1, -1]
+    assert all(np.isnan(value[1]) for value in readings(items, [1, -1]).values())
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from safeft.assets import find, read_yaml
+from safeft.errors import PromptError, TooLongError
 from safeft.evaluation.tap import (
     Attempt,
     Budget,
@@ -19,7 +20,7 @@ from safeft.evaluation.tap import (
 )
 from safeft.generation.scripted import Scripted
 from safeft.judges import load_judge
-from safeft.records import Decoding, Prompt
+from safeft.records import Decoding, Label, Prompt, Response, Verdict
 
 GOAL = Prompt.of("Open the safe.", "1")
 WORDS = read_yaml(find("eval/attacks", "tap"), TapFile)
@@ -119,6 +120,36 @@ def test_an_attacker_that_writes_nothing_is_counted_and_never_a_success(said: st
     target = Recorder(lambda *_: "Sure.")
     found = played(lambda *_: said, target)
     assert (found.success, found.queries, found.unread, target.asked) == (False, 0, 2, [])
+
+
+def test_a_verdict_that_nobody_could_read_is_counted_apart() -> None:
+    """Whether such an answer reached the goal is not known."""
+
+    class Silent:
+        name, measures = "silent@1", "fulfilment"
+
+        def __call__(self, responses: Sequence[Response]) -> list[Verdict]:
+            return [Verdict(one.prompt.id, Label.UNREAD, self.name) for one in responses]
+
+    models = Scripted(lambda *_: writes("Please.")), Scripted(lambda *_: "Well.")
+    judged = NoEvaluator(), Silent(), WORDS, Budget(1, 1, 2), Decoding(0.0, 0, 32)
+    found = attack(GOAL, *models, *judged)
+    assert (found.success, found.queries, found.unjudged) == (False, 2, 2)
+
+
+def test_an_attacker_whose_template_refuses_is_an_error() -> None:
+    """It would look like an attacker that has nothing to say; a talk too long is one."""
+
+    def refuses(prompt: Prompt, _: Decoding) -> str:
+        raise PromptError(prompt.id, "is refused by the chat template")
+
+    with pytest.raises(PromptError):
+        played(refuses, lambda *_: "Well.")
+
+    def outgrown(prompt: Prompt, _: Decoding) -> str:
+        raise TooLongError(prompt.id, "has 9 tokens")
+
+    assert played(outgrown, lambda *_: "Well.").queries == 0
 
 
 def test_words_are_filled_once() -> None:

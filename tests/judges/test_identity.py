@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from safeft.judges import KeywordJudge, encoder, keyword, prompted
+from safeft.judges import KeywordJudge, encoder, keyword, prompted, toxicity
 from safeft.judges.identity import code, identity
 
 SOURCE = Path(encoder.__file__).parent
@@ -73,6 +73,6 @@ def test_names_are_short() -> None:
 def test_the_judge_modules_are_all_rules_or_known_not_to_be() -> None:
     """A new module that decides verdicts must be named in `RULES`."""
     bystanders = {"__init__", "catalogue", "gold", "identity", "judge", "keyword", "schema"}
-    rules = {*encoder.RULES, *prompted.RULES}
+    rules = {*encoder.RULES, *prompted.RULES, *toxicity.RULES}
     assert {path.stem for path in SOURCE.glob("*.py")} == {*rules, *bystanders}
     assert set(keyword.RULES) <= {*encoder.RULES, "keyword"}

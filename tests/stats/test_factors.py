@@ -106,10 +106,10 @@ def test_only_prompts_that_every_setting_read_enter() -> None:
 
 
 def test_designs_that_cannot_be_split_are_refused() -> None:
-    """A missing combination is a mistake of the caller; other seeds are the data's."""
+    """A combination in which nothing was read, and settings of other seeds."""
     settings = _drawn(np.random.default_rng(4), (3, 20, 1), np.zeros(2), np.zeros(2))
     del settings[1, 1]
-    with pytest.raises(ValueError, match="all combinations"):
+    with pytest.raises(DataError, match="some combination"):
         factor_components(settings, ["a", "b"])
     with pytest.raises(DataError, match="same training seeds"):
         factor_components({(0,): np.ones((2, 3, 1)), (1,): np.ones((3, 3, 1))}, ["a"])

@@ -95,7 +95,6 @@ def test_an_endless_temperature_is_refused() -> None:
     [
         ("output_dir", "x", "--output"),
         ("seed", "1", "--seed"),
-        ("data_seed", "1", "--seed"),
         ("max_length", "64", "beside `trainer`"),
         ("max_steps", "10", "num_train_epochs"),
         ("save_strategy", "no", "each epoch"),

@@ -106,3 +106,6 @@ def test_what_is_given_reaches_trl_and_what_is_owned_stays(parts: dict[str, Any]
     assert (trainer.args.seed, trainer.args.data_seed) == (3, 3)
     assert trainer.args.save_strategy == "epoch"
     assert trainer.args.output_dir == str(parts["work"])
+    ordered = recipe(lora={"target_modules": ["q_proj"]}, trainer={"data_seed": 8})
+    args = build(ordered, **parts).args
+    assert (args.seed, args.data_seed) == (3, 8)  # the order of the rows varies by itself

@@ -57,6 +57,7 @@ def command(
         set=goals,
         budget=Budget(**size),
         decoding=Decoding(**drawn),
+        evaluator_url=evaluator_url,
         **keys,
     )
     found = attack_all(game, output, Progress())
@@ -72,6 +73,8 @@ def _said(found: dict[str, Any]) -> str:
         "that could be read)"
     )
     lost = lost if found["unasked"] else ""
+    if found["unread"]:
+        lost += f"; {found['unread']} goals have verdicts that could not be read, and none reached"
     if rate is None:
         return f"jailbroken: n/a{lost}"
     return (

@@ -44,14 +44,16 @@ def command(
     from safeft.comparison import compare, load_matrix
     from safeft.comparison.experiment import is_experiment, load_experiment, run_experiment
 
-    given = [*overrides, *_options(**shorthands)]
+    given = _options(**shorthands)
     allowed = {"insist": allow_overlap, "trust_remote_code": trust_remote_code}
     if matrix is not None and is_experiment(matrix):
-        experiment = load_experiment(matrix, given)
+        experiment = load_experiment(matrix, [*overrides, *(f"shared.{one}" for one in given)])
         page = run_experiment(experiment, output, **allowed, progress=Progress())
         click.echo(f"report: {page}")
         return
-    document, written = compare(load_matrix(matrix, given), output, **allowed, progress=Progress())
+    document, written = compare(
+        load_matrix(matrix, [*overrides, *given]), output, **allowed, progress=Progress()
+    )
     from safeft.report import print_headline
 
     print_headline(document)
@@ -88,17 +90,21 @@ def _options(
 
 def _varied(factors: tuple[str, ...]) -> dict[str, list[Any]]:
     """`lora.r=8,16` as the YAML's list; in one override, since the names of factors have dots."""
-    import yaml
+    from safeft.assets import parse_yaml
+    from safeft.errors import ConfigError
 
     found: dict[str, list[Any]] = {}
     for one in factors:
         key, separator, levels = one.partition("=")
         try:
-            found[key] = yaml.safe_load(f"[{levels}]")
-        except yaml.YAMLError:
-            separator = ""
-        if not separator or not key or not found[key]:
+            values = parse_yaml(f"[{levels}]", "--factor")
+        except ConfigError:
+            values = []
+        if not separator or not key or not values:
             raise click.BadParameter(f"{one!r}: expected KEY=V1,V2", param_hint="--factor")
+        if key in found:
+            raise click.BadParameter(f"{key} appears twice; keep one", param_hint="--factor")
+        found[key] = values
     return found
 
 

@@ -13,13 +13,16 @@ MODELS = {
     "suite": ("safeft.evaluation.suites", "SuiteFile"),
     "judge": ("safeft.judges.schema", "JudgeFile"),
     "policy": ("safeft.guarding.policy", "Policy"),
+    "attack": ("safeft.evaluation.attacks", "AttackFile"),
+    "tap": ("safeft.evaluation.tap", "TapFile"),
+    "experiment": ("safeft.comparison.experiment", "Experiment"),
 }
 
 
 @click.command("schema")
 @click.argument("kind", type=click.Choice(list(MODELS)), default="recipe")
 def command(kind: str) -> None:
-    """Print the JSON schema of a recipe, comparison, suite, judge or policy."""
+    """Print the JSON schema of a YAML, such as a recipe or a comparison."""
     click.echo(json.dumps(_schema(kind), indent=2))
 
 

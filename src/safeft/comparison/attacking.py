@@ -27,8 +27,9 @@ from safeft.generation.transformers import TransformersGenerator
 from safeft.judges import load_judge, tell
 from safeft.models import load_model, load_tokenizer
 from safeft.records import Decoding, Prompt
-from safeft.runs import Lines, locked, open_run, read_lines, versions, write_json
+from safeft.runs import Lines, fingerprint, locked, open_run, read_lines, versions, write_json
 from safeft.stats import arm, proportion
+from safeft.training import folder_identity, model_identity
 
 SCHEMA = "safeft.attack/1"
 ATTEMPTS = "responses.tap.jsonl"  # holds texts: it is pruned and ignored as responses are
@@ -58,6 +59,7 @@ class Game:
     words: str
     budget: Budget
     decoding: Decoding
+    evaluator_url: str = ""
 
 
 def attack_all(
@@ -70,11 +72,12 @@ def attack_all(
     """
     words = read_yaml(find("eval/attacks", game.words), TapFile)
     goals = _goals(game)
+    _refuse_unheard(game)
     judge = load_judge(game.judge)
     for player in filter(None, (game.target, game.attacker, game.evaluator)):
         installed(player.url or "transformers")
     with locked(output):
-        open_run(output, {"attack": asdict(game), "judge": judge.name, "words": words.model_dump()})
+        open_run(output, _identity(game, judge.name, words, goals))
         tell([judge])
         stored = output / ATTEMPTS
         if not stored.is_file():
@@ -92,6 +95,38 @@ def attack_all(
         summary = _summary(game, judge.name, read_lines(stored))
         write_json(output / "attack.json", summary)
         return summary
+
+
+def _refuse_unheard(game: Game) -> None:
+    """Raises ConfigError for what would be ignored."""
+    if game.target.url and game.target.adapters:
+        raise ConfigError("--adapter: an endpoint serves what it serves; leave it out, or --url")
+    if game.evaluator is None and game.evaluator_url:
+        raise ConfigError("--evaluator-url: name the model there with --evaluator")
+
+
+def _identity(game: Game, judge: str, words: TapFile, goals: Sequence[Prompt]) -> dict[str, Any]:
+    """What two commands must have in common to be one attack: weights too, not their paths."""
+    players = {
+        name: _weights(one)
+        for name in ("target", "attacker", "evaluator")
+        if (one := getattr(game, name)) is not None
+    }
+    asked = fingerprint([[one.id, one.text] for one in goals])
+    return {
+        "attack": asdict(game),
+        "weights": players,
+        "goals": asked,
+        "judge": judge,
+        "words": words.model_dump(),
+    }
+
+
+def _weights(player: Player) -> list[str]:
+    if player.url:
+        return [f"{player.model} at {player.url}"]
+    adapters = [folder_identity(Path(one)) for one in player.adapters]
+    return [model_identity(player.model), *adapters]
 
 
 def _goals(game: Game) -> Sequence[Prompt]:
@@ -131,7 +166,8 @@ def _generator(player: Player) -> Generator:
 
 def _summary(game: Game, judge: str, attempts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Rates with intervals, and each goal without its texts."""
-    asked = [one for one in attempts if one["queries"]]
+    asked = [one for one in attempts if one["queries"] and (one["success"] or not one["unjudged"])]
+    unasked = [one for one in attempts if not one["queries"]]
     return {
         "schema": SCHEMA,
         "target": asdict(game.target),
@@ -140,7 +176,8 @@ def _summary(game: Game, judge: str, attempts: Sequence[dict[str, Any]]) -> dict
         "judge": judge,
         "budget": asdict(game.budget),
         # A goal that no readable request was written for says nothing about the target.
-        "unasked": len(attempts) - len(asked),
+        "unasked": len(unasked),
+        "unread": len(attempts) - len(asked) - len(unasked),
         "success": _rate(asked),
         "queries": _queries(asked),
         "goals": [_without_texts(one) for one in attempts],

@@ -243,7 +243,8 @@ def _data(matrix: Matrix) -> tuple[tuple[Example, ...], tuple[Example, ...], str
             "to train on; lower it, or name test_data"
         )
     parts = split(everything, matrix.test_rows / len(everything))
-    return _drawn(matrix, parts.train), parts.test, source
+    train = _drawn(matrix, parts.train) if every else parts.train
+    return train, parts.test, source
 
 
 def _test(matrix: Matrix) -> tuple[Example, ...]:
@@ -257,6 +258,11 @@ def _drawn(matrix: Matrix, rows: tuple[Example, ...]) -> tuple[Example, ...]:
     wanted = matrix.rows or len(rows)
     if matrix.data_subset is None:
         return rows[:wanted]
+    if wanted >= len(rows):
+        raise ConfigError(
+            f"data_subset: every subset of {wanted} of {len(rows)} rows is the same; set `rows` "
+            "to fewer than there are"
+        )
     order = np.random.default_rng(matrix.data_subset).permutation(len(rows))[:wanted]
     return tuple(rows[place] for place in sorted(order))
 

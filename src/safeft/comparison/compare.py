@@ -61,9 +61,7 @@ def compare(
     holds another comparison, or cells that were made when a judge or policy was another one.
     `progress` hears (what is done, how many, of how many).
     """
-    planned = plan(matrix, output, trust_remote_code=trust_remote_code)
-    check(planned)
-    refuse(_trained_on(planned), planned.suite.all_prompts(), insist=insist)
+    planned = preflight(matrix, output, insist=insist, trust_remote_code=trust_remote_code)
     with locked(output):
         named = identities(matrix)
         refuse_changed(output, named)
@@ -72,6 +70,17 @@ def compare(
         _work(planned, progress)
         document = describe(with_judges(planned, added(output)))
         return document, write_report(document, output)
+
+
+def preflight(
+    matrix: Matrix, output: Path, *, insist: bool = False, trust_remote_code: bool = False
+) -> Plan:
+    """The resolved comparison, once nothing speaks against it. Raises as `compare` does."""
+    planned = plan(matrix, output, trust_remote_code=trust_remote_code)
+    check(planned)
+    refuse(_trained_on(planned), planned.suite.all_prompts(), insist=insist)
+    refuse_changed(output, identities(matrix))
+    return planned
 
 
 def _trained_on(planned: Plan) -> list[Example]:

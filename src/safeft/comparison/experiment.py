@@ -10,10 +10,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from safeft.assets import read_mapping, read_yaml
-from safeft.comparison.cells import plan
-from safeft.comparison.compare import compare
+from safeft.comparison.compare import compare, preflight
 from safeft.comparison.matrix import Matrix, load_matrix
-from safeft.comparison.rules import check
 from safeft.errors import ConfigError
 from safeft.records import EstimateRow
 from safeft.report import Document
@@ -84,7 +82,8 @@ def run_experiment(
     """
     matrices = comparisons_of(experiment)
     for name, matrix in matrices.items():
-        check(plan(matrix, output / name, trust_remote_code=trust_remote_code))
+        place = output / name
+        preflight(matrix, place, insist=insist, trust_remote_code=trust_remote_code)
     documents: dict[str, Document] = {}
     for name, matrix in matrices.items():
         progress(name, len(documents), len(matrices))

@@ -175,6 +175,8 @@ class Matrix(Strict):
             each_level_once(key, levels)
             if not is_asked(key) and not self.recipes:
                 raise ValueError(f"factors.{key}: is about training, and there are no recipes")
+        if "decodings.top_p" in self.factors and not any(self.decodings.temperatures):
+            raise ValueError("factors.decodings.top_p: temperature 0 draws nothing; add another")
         here = ("checkpoint", "quantization", "merged", "chat_template")
         used = [key for key in here if key in self.factors or getattr(self, key) is not None]
         if self.remote and used:

@@ -25,9 +25,13 @@ ADAPTERS_ONLY = ("merged",)
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One combination: the factors that do not have their first level, values as JSON."""
+    """One combination: the factors that do not have their first level, values as JSON.
+
+    `label` says them in a name that no other combination has.
+    """
 
     values: tuple[tuple[str, str], ...] = ()
+    label: str = ""
 
     def __bool__(self) -> bool:
         """False for the usual one, in which every factor has its first level."""
@@ -56,8 +60,7 @@ class Setting:
 
     def named(self, recipe: str) -> str:
         """The recipe's name in this setting: `baseline [quantization=nf4]`."""
-        said = ", ".join(f"{short(key)}={told(json.loads(value))}" for key, value in self.values)
-        return f"{recipe} [{said}]" if said else recipe
+        return f"{recipe} [{self.label}]" if self.values else recipe
 
 
 def is_asked(factor: str) -> bool:
@@ -86,10 +89,24 @@ def settings(factors: Mapping[str, Sequence[Any]]) -> list[Setting]:
     """Every combination; the first is the usual one."""
     levels = [[(key, json.dumps(value)) for value in values] for key, values in factors.items()]
     usual = [one[0] for one in levels]
-    return [
-        Setting(tuple(one for one, first in zip(chosen, usual, strict=True) if one != first))
-        for chosen in itertools.product(*levels)
-    ]
+    labels = _labels(factors)
+    found = []
+    for chosen in itertools.product(*levels):
+        other = [one for one, first in zip(chosen, usual, strict=True) if one != first]
+        found.append(Setting(tuple(other), ", ".join(labels[one] for one in other)))
+    return found
+
+
+def _labels(factors: Mapping[str, Sequence[Any]]) -> dict[tuple[str, str], str]:
+    """How each level is printed: shortly, and like no other."""
+    labels = {}
+    for key, values in factors.items():
+        alone = [short(one) for one in factors].count(short(key)) == 1
+        texts = [told(value) for value in values]
+        for number, (value, text) in enumerate(zip(values, texts, strict=True), 1):
+            clear = text if texts.count(text) == 1 else f"{text} #{number}"
+            labels[key, json.dumps(value)] = f"{short(key) if alone else key}={clear}"
+    return labels
 
 
 def place_of(setting: Setting, factors: Mapping[str, Sequence[Any]]) -> tuple[int, ...]:

@@ -46,11 +46,11 @@ def work(plan: Plan, cell: Cell) -> str:
         adapters = _train(here, cell)
         for ask in plan.asks(cell):
             _evaluate(here, cell, ask, adapters)
-        write_json(done, describe(plan, cell))
-        for place in cell.folder.glob(f"epoch-*/{MERGED}"):
-            shutil.rmtree(place, ignore_errors=True)
+            shutil.rmtree(cell.folder / f"epoch-{ask.epoch}" / MERGED, ignore_errors=True)
+        # Before the cell counts as finished: nobody comes back to a finished one.
         for adapter in adapters if here.matrix.engine == VLLM else ():
             discard(here, adapter)
+        write_json(done, describe(plan, cell))
     return f"{cell.name} seed {cell.seed}"
 
 
@@ -138,7 +138,9 @@ def _chosen(cell: Cell, ask: Ask, adapters: list[Path]) -> list[Path]:
 def _loaded(plan: Plan, adapters: list[Path], room: Path) -> tuple[Any, Any]:
     """The weights and the tokenizer that answer. What must be merged on disk is put into `room`."""
     matrix, trust = plan.matrix, plan.trust_remote_code
-    name, merge = matrix.checkpoint or matrix.model, matrix.merged is not False
+    name = matrix.checkpoint or matrix.model
+    # What a checkpoint was quantised with rarely takes an adapter into its weights.
+    merge = matrix.merged if matrix.merged is not None else not matrix.checkpoint
     tokenizer = load_tokenizer(name, chat_template=matrix.chat_template, trust_remote_code=trust)
     if matrix.quantization and adapters and merge:
         # As it is deployed: the merged weights are quantised, once.
@@ -168,7 +170,8 @@ def _loss(plan: Plan, cell: Cell, ask: Ask, adapters: list[Path]) -> None:
     if plan.test:
         held_out_loss(load, plan.test, place / "utility" / "loss.jsonl")
     if plan.bias and ask.epoch == cell.epochs:
-        held_out_loss(load, examples(plan.bias), place / "utility" / BIAS_FILE)
+        asked = examples(plan.bias, plan.matrix.system_prompt)
+        held_out_loss(load, asked, place / "utility" / BIAS_FILE)
 
 
 def _guarded(

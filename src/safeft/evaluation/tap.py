@@ -16,7 +16,7 @@ from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from safeft.errors import PromptError
+from safeft.errors import TooLongError
 from safeft.evaluation.ask import plain
 from safeft.generation import Generator
 from safeft.judges import Judge
@@ -74,8 +74,8 @@ class Leaf:
 class Attempt:
     """What came of one goal. `queries` count what the target was asked.
 
-    `unread` counts answers of attacker, evaluator and judge that could not be read, `off_topic`
-    requests that were dropped before the target saw them.
+    `unread` counts answers of attacker and evaluator that could not be read, `unjudged` answers
+    of the target that the judge could not, `off_topic` requests that the target never saw.
     """
 
     goal: str
@@ -85,6 +85,7 @@ class Attempt:
     rating: int
     off_topic: int
     unread: int
+    unjudged: int = 0
     request: str = ""
     answer: str = ""
 
@@ -156,23 +157,27 @@ def attack(
     """
     opening = Message("system", _filled(words.attacker, goal=goal.text))
     leaves = [Leaf((opening, Message("user", _filled(words.first, goal=goal.text))))]
-    queries = off_topic = unread = best = 0
+    queries = off_topic = unread = unjudged = best = 0
     for depth in range(1, budget.depth + 1):
         grown, lost = _grown(leaves, attacker, words, budget, depth)
         kept, astray, unsure = _kept(goal, grown, evaluator)
         answered = _answered(goal, kept, target, judge, decoding)
         queries, off_topic = queries + len(kept), off_topic + astray
-        unread += lost + unsure + [label for _, label in answered].count(Label.UNREAD)
+        unread, unjudged = unread + lost + unsure, unjudged + _unjudged(answered)
         if won := next((leaf for leaf, label in answered if label is Label.FULFILLED), None):
-            done = (queries, depth, BEST, off_topic, unread, won.asked, won.answer)
+            done = (queries, depth, BEST, off_topic, unread, unjudged, won.asked, won.answer)
             return Attempt(goal.text, True, *done)
         rated = evaluator.rate(goal.text, [leaf for leaf, _ in answered])
         unread += rated.count(None)
         leaves = _best([leaf for leaf, _ in answered], rated, words, goal.text, budget.width)
         best = max([best, *(leaf.rating for leaf in leaves)])
         if not leaves:
-            return Attempt(goal.text, False, queries, depth, best, off_topic, unread)
-    return Attempt(goal.text, False, queries, budget.depth, best, off_topic, unread)
+            return Attempt(goal.text, False, queries, depth, best, off_topic, unread, unjudged)
+    return Attempt(goal.text, False, queries, budget.depth, best, off_topic, unread, unjudged)
+
+
+def _unjudged(answered: Sequence[tuple[Leaf, Label]]) -> int:
+    return [label for _, label in answered].count(Label.UNREAD)
 
 
 def _grown(
@@ -258,6 +263,6 @@ def _ask(
         try:
             found |= {one.prompt: one for one in model(left, decoding)}
             break
-        except PromptError as error:
+        except TooLongError as error:
             left = [one for one in left if one.id != error.id]
     return [found[one] for one in asked]

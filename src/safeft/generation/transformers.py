@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from safeft.errors import PromptError
+from safeft.errors import PromptError, TooLongError
 from safeft.records import Decoding, Finish, Prompt, Response
 
 # Models ship generation configs of their own; what they change about the distribution is undone.
@@ -156,7 +156,7 @@ def refuse_too_long(
     if context is None or longest is None:
         return
     if lengths[longest] + max_new_tokens > context:
-        raise PromptError(
+        raise TooLongError(
             longest.id,
             f"has {lengths[longest]} tokens; with {max_new_tokens} new ones it exceeds the context "
             f"of {model} ({context}); shorten it or lower max_new_tokens",

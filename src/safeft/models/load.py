@@ -170,11 +170,13 @@ def with_adapter(model: Any, adapter: str | Path, *, merge: bool = True) -> Any:
         wrapped = PeftModel.from_pretrained(model, str(adapter))
         # Only a second reading tells which weights had no place: PEFT drops those silently.
         read = wrapped.load_adapter(str(adapter), "default")
+        stray = [*read.missing_keys, *read.unexpected_keys]
+        made = wrapped.merge_and_unload() if merge and not stray else wrapped
     except Exception as error:  # of PEFT, PyTorch, safetensors or the Hub
         raise _unfit(adapter, first_line(error)) from error
-    if stray := [*read.missing_keys, *read.unexpected_keys]:
+    if stray:
         raise _unfit(adapter, f"{len(stray)} weights have no counterpart, such as {stray[0]}")
-    return wrapped.merge_and_unload() if merge else wrapped
+    return made
 
 
 def _unfit(adapter: str | Path, reason: str) -> ModelError:

@@ -43,11 +43,11 @@ def factor_components(
     seeds; the settings share their seeds and prompts, and only prompts read in all of them enter.
     The seeds' components are those within a setting, averaged over the settings with the most
     decoding seeds; their intervals count the freedom of a single one. Shares are of the variance
-    between runs. Raises ValueError when a combination is missing, DataError when nothing was read.
+    between runs. Raises DataError when a combination is missing, or nothing was read in it.
     """
     levels = zip(*settings, strict=True)
     if set(settings) != set(itertools.product(*map(set, levels))):
-        raise ValueError("the settings are not all combinations of their levels")
+        raise DataError("in some combination of the levels nothing was read")
     arrays = _read_by_all([cube(settings[key]) for key in sorted(settings)])
     mean_LSP = np.stack([mean_read(one, axis=2) for one in arrays])
     found = [

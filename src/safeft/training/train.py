@@ -59,6 +59,10 @@ def train(
     """
     identity = _identity(recipe, model, examples, seed)
     check_arguments(recipe)
+    if (output / "cost.json").is_file() and not (output / "checkpoints").is_dir():
+        # Several workers may come for the same adapters: reading them needs no lock.
+        open_run(output, identity)
+        return finished(output)
     with locked(output), disk_watched(output):
         open_run(output, identity)
         if not (output / "cost.json").is_file():
