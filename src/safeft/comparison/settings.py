@@ -118,13 +118,13 @@ def place_of(setting: Setting, factors: Mapping[str, Sequence[Any]]) -> tuple[in
     )
 
 
-def applied(dumped: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+def applied(dumped: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """A comparison as plain values, with some keys changed; `decodings.top_p` lies in a block."""
     changed = dict(dumped)
     for key, value in values.items():
-        block, _, name = key.rpartition(".")
-        if block:
-            changed[block] = {**changed[block], name: value}
-        else:
-            changed[key] = value
+        block, _, rest = key.partition(".")
+        inside = changed.get(block)
+        # A key of a block that is not there yet makes it.
+        own = inside if isinstance(inside, Mapping) else {}
+        changed[block] = applied(own, {rest: value}) if rest else value
     return changed
