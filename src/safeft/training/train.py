@@ -59,18 +59,15 @@ def train(
     """
     identity = _identity(recipe, model, examples, seed)
     check_arguments(recipe)
-    if (output / "cost.json").is_file() and not (output / "checkpoints").is_dir():
-        # Several workers may come for the same adapters: reading them needs no lock.
-        open_run(output, identity)
-        return finished(output)
+    if _whole(output):
+        return _reopened(output, identity)
     with locked(output), disk_watched(output):
         open_run(output, identity)
         if not (output / "cost.json").is_file():
             tokenizer = load_tokenizer(model, trust_remote_code=trust_remote_code)
             check_targets(recipe, model, trust_remote_code=trust_remote_code)
-            known, place = identity["model_hash"], store or output
-            made = _prepare(recipe, model, known, examples, place, trust_remote_code)
-            prepared, notes, spent = made
+            source = (recipe, model, identity["model_hash"], examples, store or output)
+            prepared, notes, spent = _prepare(*source, trust_remote_code)
             weights = _load(recipe, model, trust_remote_code)
             cut = _longest(recipe, weights)
             encoded = [encode(one, tokenizer, cut) for one in prepared]
@@ -78,9 +75,19 @@ def train(
             _fit(recipe, weights, tokenizer, encoded, seed, output, quiet)
             write_json(output / "train.json", facts)
             _collect(output, facts, model, recipe, spent)
-        # The optimizer's states are only needed to resume; a kill may have left them here.
+        # Optimizer states, only needed to resume; a kill may have left them here.
         shutil.rmtree(output / "checkpoints", ignore_errors=True)
         return finished(output)
+
+
+def _reopened(output: Path, identity: dict[str, Any]) -> Trained:
+    open_run(output, identity)
+    return finished(output)
+
+
+def _whole(output: Path) -> bool:
+    """Whether nothing is left to do, so that several workers may read the adapters unlocked."""
+    return (output / "cost.json").is_file() and not (output / "checkpoints").is_dir()
 
 
 def write_ahead(
