@@ -59,7 +59,7 @@ def train(
     """
     identity = _identity(recipe, model, examples, seed)
     check_arguments(recipe)
-    if _whole(output):
+    if _is_finished(output):
         return _reopened(output, identity)
     with locked(output), disk_watched(output):
         open_run(output, identity)
@@ -85,7 +85,7 @@ def _reopened(output: Path, identity: dict[str, Any]) -> Trained:
     return finished(output)
 
 
-def _whole(output: Path) -> bool:
+def _is_finished(output: Path) -> bool:
     """Whether nothing is left to do, so that several workers may read the adapters unlocked."""
     return (output / "cost.json").is_file() and not (output / "checkpoints").is_dir()
 
