@@ -275,9 +275,14 @@ def test_when_two_formats_fit_the_option_decides(job: Job, tmp_path: Path) -> No
     assert "format dolly" in done(*mine.arguments(tmp_path / "yes", "--format", "dolly")).out
 
 
-def test_a_second_process_in_the_same_output_is_refused(trained: Path, job: Job) -> None:
-    """Two trainings in one folder would write each other's checkpoints."""
+def test_a_second_process_in_the_same_output_is_refused(
+    trained: Path, job: Job, tmp_path: Path
+) -> None:
+    """Two trainings in one folder would write each other's checkpoints; a finished one is read."""
     from safeft.runs import locked
 
+    with locked(tmp_path / "run"):
+        said = call(*job.arguments(tmp_path / "run")).err
+        assert "another process is working in it" in said
     with locked(trained):
-        assert "another process is working in it" in call(*job.arguments(trained)).err
+        assert call(*job.arguments(trained)).code == 0
