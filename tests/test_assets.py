@@ -118,9 +118,9 @@ def test_plain_values_follow_yaml_1_2(tmp_path: Path, text: str, value: object) 
 @settings(deadline=None)
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_every_float_survives_its_shortest_spelling(value: float) -> None:
-    from safeft.assets import _parse
+    from safeft.assets import parse_yaml
 
-    parsed = _parse(repr(value), "here")
+    parsed = parse_yaml(repr(value), "here")
     assert isinstance(parsed, float)
     assert parsed == value
 
@@ -136,9 +136,9 @@ def test_every_float_survives_its_shortest_spelling(value: float) -> None:
     )
 )
 def test_what_yaml_writes_is_read_back(value: dict[str, Any]) -> None:
-    from safeft.assets import _parse
+    from safeft.assets import parse_yaml
 
-    assert _parse(yaml.safe_dump(value, allow_unicode=True), "here") == value
+    assert parse_yaml(yaml.safe_dump(value, allow_unicode=True), "here") == value
 
 
 def test_merge_keys_and_aliases_work(tmp_path: Path) -> None:

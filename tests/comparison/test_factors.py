@@ -27,7 +27,7 @@ def varied(tmp_path_factory: pytest.TempPathFactory, matrix: Path) -> Path:
     folder = tmp_path_factory.mktemp("factors")
     file = folder / "factors.yaml"
     file.write_text(matrix.read_text() + FACTORS)
-    command = ["compare", file, "--output", folder / "run", *options(*SMALL), "--workers", 2]
+    command = ["compare", file, "--output", folder / "run", *options(*SMALL), "--workers", 1]
     result = Command(command, folder / "log").result()
     assert result.code == 0, result.err
     return folder / "run"
@@ -101,7 +101,9 @@ def test_asking_differently_reaches_the_model(matrix: Path, tmp_path: Path) -> N
     asked = ("decodings.temperatures=[0.7]", "recipes=[]", "reference=untuned", "test_data=null")
     factors = ["--factor", 'system_prompt=null,"Speak like a gardener."']
     factors += ["--factor", f"chat_template=null,{template}", "--factor", "decodings.top_p=1.0,0.5"]
-    done("compare", matrix, "--output", tmp_path / "run", *options(*asked), *factors)
+    done(
+        "compare", matrix, "--output", tmp_path / "run", *options(*asked), *factors, "--workers", 1
+    )
     said = {
         found["name"]: next(folder.rglob("responses.none.jsonl")).read_text()
         for found, folder in cells(tmp_path / "run")
@@ -123,7 +125,7 @@ def test_quantised_weights_answer_for_adapters_too(
     given = ["--adapters", f"given={tiny_adapter}", "--factor", "quantization=null,int8,nf4"]
     asked = ("decodings.temperatures=[0]", "recipes=[]", "reference=untuned", "untuned=true")
     run = tmp_path / "run"
-    done("compare", matrix, "--output", run, *options(*asked), *given)
+    done("compare", matrix, "--output", run, *options(*asked), *given, "--workers", 1)
     names = {found["name"] for found, _ in cells(run)}
     assert {"given [quantization=nf4]", "untuned [quantization=int8]"} <= names and len(names) == 6
     pairs = {
@@ -169,7 +171,7 @@ def test_a_subset_of_the_data_is_drawn_by_its_seed(matrix: Path, tmp_path: Path)
     """Other rows, other weights; the first level keeps the first rows."""
     changes = ("recipes=[baseline]", "training_seeds=[0]", "rows=8", "decodings.temperatures=[0]")
     more = ["--factor", "data_subset=null,1,2"]
-    done("compare", matrix, "--output", tmp_path / "run", *options(*changes), *more)
+    done("compare", matrix, "--output", tmp_path / "run", *options(*changes), *more, "--workers", 1)
     weights = {
         found["name"]: (folder / "training" / "adapters" / "epoch-2" / "adapter_model.safetensors")
         for found, folder in cells(tmp_path / "run")

@@ -41,7 +41,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory, matrix: Path) -> Path:
     (folder / "axes.yaml").write_text(SUITE)
     bbq = written(folder, *[row("neg", one) for one in ("ambig", "disambig")] * 6)
     changes = (*CHANGES, f"suite={folder}/axes.yaml", f"bias={bbq}/Trades.jsonl")
-    command = ["compare", matrix, "--output", folder / "run", *options(*changes)]
+    command = ["compare", matrix, "--output", folder / "run", *options(*changes), "--workers", 1]
     result = Command(command, folder / "log").result()
     assert result.code == 0, result.err
     return folder / "run"
