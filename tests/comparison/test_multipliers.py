@@ -20,6 +20,7 @@ from safeft.evaluation import Suite, verdict_file, where
 from safeft.evaluation.bias import Item
 from safeft.evaluation.suites import Kind
 from safeft.records import ComparisonRow, EstimateRow
+from safeft.report.estimates import plain
 from safeft.training import load_recipe
 
 from .test_numbers import PROMPTS, judged, lines
@@ -253,7 +254,9 @@ def test_other_settings_have_multiples_and_join_no_family(planned: Plan, tmp_pat
         one(multipliers(wider), recipe, "fulfilment_rate", 0.7).value for recipe in ("bold", name)
     )
     assert other == usual
-    assert against_untuned(wider) == against_untuned(planned)
+    # As they are written: two NaN are never equal, and no margin was set.
+    pair = [[plain(one.flat()) for one in against_untuned(each)] for each in (wider, planned)]
+    assert pair[0] == pair[1]
 
 
 def leaning(plan: Plan, right: Mapping[str, int], vague: str) -> Plan:

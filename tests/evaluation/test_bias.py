@@ -12,6 +12,8 @@ import pytest
 from safeft.errors import DataError
 from safeft.evaluation.bias import Item, choices, examples, load_bbq, readings
 
+REAL = Path(__file__).parents[3] / "shared" / "data" / "bbq"
+
 
 def row(polarity: str = "neg", condition: str = "ambig", **changes: Any) -> dict[str, Any]:
     """A row in BBQ's form, in words of our own."""
@@ -89,13 +91,11 @@ def test_what_is_no_bbq_is_named(tmp_path: Path, broken: dict[str, Any], said: s
         load_bbq(str(tmp_path / "nowhere"))
 
 
+@pytest.mark.skipif(not REAL.is_dir(), reason="../shared/data is not in this checkout")
 def test_the_real_files_can_be_read() -> None:
     """Every row of the six files; in ambiguous contexts `unknown` is right."""
-    folder = Path(__file__).parents[3] / "shared" / "data" / "bbq"
-    if not folder.is_dir():
-        pytest.skip("../shared is not here")
-    items = load_bbq(str(folder))
+    items = load_bbq(str(REAL))
     assert len(items) == 11956
     assert all(one.correct == one.unknown for one in items if one.ambiguous)
     assert all(one.correct != one.unknown for one in items if not one.ambiguous)
-    assert len(load_bbq(str(folder), 100)) == 100
+    assert len(load_bbq(str(REAL), 100)) == 100

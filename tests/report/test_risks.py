@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -18,9 +19,9 @@ COLUMNS = ("axis", "recipe", "t", "un-tuned", "tuned", "multiple", "difference")
 NAN = math.nan
 
 
-def row(recipe: str, metric: str, **changes: object) -> Row:
+def row(recipe: str, metric: str, **changes: Any) -> Row:
     """A row of one model and suite; un-tuned models have no epochs."""
-    keys: dict[str, object] = {
+    keys: dict[str, Any] = {
         "model": "tiny",
         "data": "rows",
         "policy": "none",
@@ -30,7 +31,7 @@ def row(recipe: str, metric: str, **changes: object) -> Row:
         "epoch": 0 if recipe == "untuned" else 2,
         "temperature": 0.0,
     }
-    return Row(recipe=recipe, metric=metric, **(keys | changes))  # type: ignore[arg-type]
+    return Row(recipe=recipe, metric=metric, **(keys | changes))
 
 
 def entry(where: Row, middle: float, low: float, high: float, method: str = "t") -> EstimateRow:

@@ -43,6 +43,8 @@ def command(
 
     The tree's size defaults to the paper's: 10 rounds, 10 requests kept, 4 refinements of each.
     """
+    if evaluator_url and evaluator is None:
+        raise click.UsageError("--evaluator-url: name the model there with --evaluator")
     from safeft.cli.compare import Progress
     from safeft.comparison.attacking import Game, Player, attack_all
     from safeft.evaluation.tap import Budget
@@ -57,7 +59,6 @@ def command(
         set=goals,
         budget=Budget(**size),
         decoding=Decoding(**drawn),
-        evaluator_url=evaluator_url,
         **keys,
     )
     found = attack_all(game, output, Progress())

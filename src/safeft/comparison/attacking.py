@@ -59,7 +59,6 @@ class Game:
     words: str
     budget: Budget
     decoding: Decoding
-    evaluator_url: str = ""
 
 
 def attack_all(
@@ -98,11 +97,9 @@ def attack_all(
 
 
 def _refuse_unheard(game: Game) -> None:
-    """Raises ConfigError for what would be ignored."""
+    """Raises ConfigError for an adapter that would be ignored."""
     if game.target.url and game.target.adapters:
         raise ConfigError("--adapter: an endpoint serves what it serves; leave it out, or --url")
-    if game.evaluator is None and game.evaluator_url:
-        raise ConfigError("--evaluator-url: name the model there with --evaluator")
 
 
 def _identity(game: Game, judge: str, words: TapFile, goals: Sequence[Prompt]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def comparisons(plan: Plan) -> tuple[ComparisonRow, ...]:
     return tuple(
         row
         for reference, members in _families(plan, finals)
-        for row in _family(
+        for row in family(
             plan, finals, reference, {name: found[name] for name in (reference, *members)}
         )
     )
@@ -49,16 +49,18 @@ def _families(plan: Plan, finals: Mapping[str, Arm]) -> Iterator[tuple[str, list
     yield from others.items()
 
 
-def _family(
+def family(
     plan: Plan,
     finals: Mapping[str, Arm],
     reference: str,
-    found: dict[str, list[tuple[Row, Floats]]],
+    found: Mapping[str, list[tuple[Row, Floats]]],
 ) -> Iterator[ComparisonRow]:
-    for row, cube in found.pop(reference):
+    """Every arm of `found` minus the reference, metric by metric, simultaneous over the arms."""
+    members = {name: pairs for name, pairs in found.items() if name != reference}
+    for row, cube in found[reference]:
         others = {
             name: (match, other)
-            for name, pairs in found.items()
+            for name, pairs in members.items()
             for match, other in pairs
             if place(match) == place(row)
         }

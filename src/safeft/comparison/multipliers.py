@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
 
 from safeft.comparison.axes import risks
 from safeft.comparison.cells import Plan
+from safeft.comparison.comparing import family
 from safeft.comparison.estimating import cubes, read, utilities
 from safeft.comparison.matrix import UNTUNED
 from safeft.comparison.naming import BIASES, RISKS, place
@@ -19,11 +19,10 @@ from safeft.errors import DataError
 from safeft.evaluation.bias import CHANCE
 from safeft.records import ComparisonRow, Estimate, EstimateRow, Row
 from safeft.stats import arm as estimate
-from safeft.stats import detectable_beside, risk_ratio, run_means, simultaneous
+from safeft.stats import risk_ratio, run_means
 
 PREFIX = "multiplier_"  # of the metric's name
 MULTIPLIED = ("fulfilment_rate", *RISKS)
-AXES = ("fulfilment_rate", *RISKS, *BIASES)
 Pairs = list[tuple[Row, Floats]]
 
 
@@ -53,18 +52,7 @@ def against_untuned(plan: Plan) -> tuple[ComparisonRow, ...]:
     if not _axes(plan) or UNTUNED not in usual or plan.matrix.reference == UNTUNED:
         return ()
     found = {name: pairs for name, pairs in _found(plan).items() if name in usual}
-    rows: list[ComparisonRow] = []
-    for row, cube in found.pop(UNTUNED):
-        others = {
-            name: (match, other)
-            for name, pairs in found.items()
-            for match, other in pairs
-            if place(match) == place(row)
-        }
-        if row.metric in AXES and others:
-            with suppress(DataError):  # one prompt, or one value in each arm
-                rows += _differences(plan, finals, row.metric, cube, others)
-    return tuple(rows)
+    return tuple(family(plan, finals, UNTUNED, found))
 
 
 def at_chance(plan: Plan) -> tuple[str, ...]:
@@ -90,7 +78,7 @@ def _found(plan: Plan) -> dict[str, Pairs]:
 
 
 def _of(plan: Plan, arm: Arm) -> Iterator[tuple[Row, Floats]]:
-    wanted = {*MULTIPLIED, *BIASES}
+    wanted = (*MULTIPLIED, *BIASES)
     for judge in plan.matrix.judges:
         yield from (pair for pair in cubes(plan, arm, judge, "none") if pair[0].metric in wanted)
     yield from risks(plan, arm)
@@ -109,26 +97,3 @@ def _multiplied(row: Row, cube: Floats, below: Floats, level: float) -> Estimate
     ends = (float(np.nanmin(runs)), float(np.nanmax(runs)))
     value = Estimate(found.estimate, found.low, found.high, found.n, len(cube), *ends, found.method)
     return EstimateRow(named, value)
-
-
-def _differences(
-    plan: Plan,
-    finals: dict[str, Arm],
-    metric: str,
-    cube: Floats,
-    others: dict[str, tuple[Row, Floats]],
-) -> Iterator[ComparisonRow]:
-    found = simultaneous(
-        {name: other for name, (_, other) in others.items()},
-        cube,
-        plan.matrix.level,
-        bounded=not metric.endswith("_bias"),
-        fixed=[name for name in others if finals[name].fixed],
-        reference_fixed=True,
-    )
-    for name, one in found.items():
-        value = one.contrast
-        yield ComparisonRow(
-            others[name][0], UNTUNED, value.difference, value.low, value.high, value.p,
-            one.p_adjusted, value.n, value.n_seeds, detectable_beside(value), value.method,
-        )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -82,7 +83,13 @@ def curve(plan: Plan, arm: Arm) -> tuple[Arm, dict[float, list[Decoding]]] | Non
 
 def measured(matrix: Matrix) -> dict[str, str]:
     """What a positive verdict of each judge means: a report heads its rates by that."""
-    return {name: load_judge(name).measures for name in matrix.judges}
+    return {name: _measures(name) for name in matrix.judges}
+
+
+@cache
+def _measures(judge: str) -> str:
+    """Kept, since every table asks: a prompted judge reads its repository when it is made."""
+    return load_judge(judge).measures
 
 
 def labels(

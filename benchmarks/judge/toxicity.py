@@ -1,6 +1,6 @@
 """Trains the toxicity judge's head: src/safeft/judges/weights/toxicity.{safetensors,json}.
 
-    python benchmarks/toxicity/train.py
+    python benchmarks/judge/toxicity.py
 
 Ten minutes on one core, most of them spent on embeddings. A fifth of each set is held out by the
 hash of its text, and DiaSafety whole; the card has AUROC there. The guard's training rows are left
@@ -15,26 +15,20 @@ import html
 import json
 import random
 import re
-import sys
 from base64 import b64decode
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
+from fitting import logistic
+from material import HERE, OURS, SHARED, jsonl
 from scipy.stats import rankdata
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "judge"))  # scripts, not a package
-
-from fitting import logistic  # noqa: E402
-from material import OURS, SHARED, jsonl  # noqa: E402
-
-from safeft.guarding.rows import marks, sided  # noqa: E402
-from safeft.judges.head import Floats, Head  # noqa: E402
-from safeft.judges.toxicity import MAX_TOKENS, WEIGHTS, ToxicityJudge  # noqa: E402
-from safeft.models.encoder import HUB_ID, SHA256, encode  # noqa: E402
+from safeft.guarding.rows import marks, sided
+from safeft.judges.head import Floats, Head
+from safeft.judges.toxicity import MAX_TOKENS, WEIGHTS, ToxicityJudge
+from safeft.models.encoder import HUB_ID, SHA256, encode
 
 SEED = 11
 PENALTY = 1.0  # of the squared norm, against embeddings of length SCALE
