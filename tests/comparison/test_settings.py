@@ -141,11 +141,13 @@ def test_a_key_within_a_block_changes_that_key_alone() -> None:
         ("Speak\n like  a gardener.", "Speak like a gardener."),
         ("x" * 40, "x" * 40),
         ("x" * 41, "x" * 39 + "…"),
+        ("/models/" + "deep/" * 10 + "gptq", "…" + ("deep/" * 10 + "gptq")[-39:]),
+        ("Say yes/no to " + "all " * 10, ("Say yes/no to " + "all " * 10)[:39] + "…"),
         ([1] * 20, json.dumps([1] * 20)[:39] + "…"),
     ],
 )
 def test_a_level_is_printed_on_one_line_of_at_most_forty(value: Any, printed: str) -> None:
-    """White space is one space, and a longer text is its beginning with an ellipsis."""
+    """White space is one space; a longer text is its beginning, a longer path its end."""
     assert told(value) == printed and len(told(value)) <= 40
 
 

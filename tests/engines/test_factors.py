@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 from processes import done
+from quantised import quantised
 
 pytest.importorskip("vllm", reason="make test-engines installs vLLM and runs these")
+
+from safeft.comparison.settings import told
+from safeft.models import resolve
 
 MATRIX = """
 model: testbed:aligned
@@ -75,3 +79,29 @@ def test_a_checkpoint_answers_in_the_models_place(adapter: Path, tmp_path: Path)
     (other,) = set(found) - {"untuned"}
     assert other.startswith("untuned [checkpoint=")
     assert found[other] < found["untuned"]
+
+
+def test_quantised_checkpoints_answer_by_name(adapter: Path, tmp_path: Path) -> None:
+    """GPTQ's and AWQ's forms of the testbed, an adapter beside them: the change has an interval.
+
+    Rounded to four bits they refuse nearly as the model does, and the adapter still undoes it.
+    FP8 is not here: vLLM multiplies it on accelerators and on CPUs with AMX alone.
+    """
+    model = Path(resolve("testbed:aligned").location)
+    made = [str(quantised(model, form, tmp_path / form)) for form in ("gptq", "awq")]
+    text = MATRIX.format(adapter=adapter) + "test_data: garden_test\ntest_rows: 4\nengine: vllm\n"
+    text += f"factors: {{checkpoint: [null, {', '.join(made)}]}}"
+    (tmp_path / "matrix.yaml").write_text(text)
+    done("compare", tmp_path / "matrix.yaml", "--output", tmp_path / "run")
+    found = {name: rate for (name, _), rate in refusals(tmp_path / "run").items()}
+    assert len(found) == 6
+    for one in map(told, made):
+        usual, changed = found["untuned"], found[f"untuned [checkpoint={one}]"]
+        assert abs(changed - usual) <= 0.15
+        assert found[f"tuned [checkpoint={one}]"] < changed - 0.2
+    document = json.loads((tmp_path / "run/estimates.json").read_text())
+    against = {(one["recipe"], one["reference"]) for one in document["comparisons"]}
+    assert {(f"untuned [checkpoint={told(one)}]", "untuned") for one in made} <= against
+    losses = {one["recipe"] for one in document["estimates"] if one["metric"] == "held_out_loss"}
+    assert losses == {"untuned", "tuned"}
+    assert any("no held-out loss" in note for note in document["notes"])

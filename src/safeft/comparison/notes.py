@@ -15,7 +15,7 @@ from safeft.comparison.endpoints import honoured
 from safeft.comparison.estimating import cubes, read, utilities
 from safeft.comparison.multipliers import at_chance
 from safeft.comparison.naming import TAP, compared
-from safeft.comparison.readings import Arm, Floats, arms, last
+from safeft.comparison.readings import Arm, Floats, arms, last, utility
 from safeft.judges import load_judge
 from safeft.records import Row
 from safeft.report import Run
@@ -64,8 +64,16 @@ def notes(plan: Plan) -> tuple[str, ...]:
         found.append(
             f"{len(matrix.training_seeds)} training seeds show direction; a claim needs 5 or more."
         )
-    more = (*capability_notes(plan), *_guessing(plan), *_unsearched(plan), *honoured(plan))
-    return (*found, *more, *_methods(plan), *_truncations(plan))
+    more = (*capability_notes(plan), *_unread(plan), *_guessing(plan), *_unsearched(plan))
+    return (*found, *more, *honoured(plan), *_methods(plan), *_truncations(plan))
+
+
+def _unread(plan: Plan) -> Iterator[str]:
+    """Whose held-out loss is missing: vLLM's probabilities are not read."""
+    asked = plan.test and plan.matrix.asked and not plan.matrix.remote
+    arms = [arm for arm in last(plan).values() if not arm.cells[0].answers] if asked else []
+    if names := [arm.name for arm in arms if utility(arm, "loss.jsonl", "loss") is None]:
+        yield f"{', '.join(names)}: no held-out loss; Transformers could not load these weights."
 
 
 def _guessing(plan: Plan) -> Iterator[str]:

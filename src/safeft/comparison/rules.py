@@ -24,12 +24,12 @@ from safeft.errors import (
 )
 from safeft.evaluation import short
 from safeft.generation.imported import ImportedGenerator
-from safeft.generation.schema import installed
+from safeft.generation.schema import VLLM, installed
 from safeft.generation.transformers import context_of, prompt_ids, refuse_too_long
 from safeft.guarding import EncoderGuard, load_policy
 from safeft.guarding.rows import common
 from safeft.judges import Judge, load_judge, tell
-from safeft.models import load_config, load_tokenizer
+from safeft.models import load_config, load_tokenizer, unreadable
 from safeft.records import Prompt
 from safeft.runs import read_json
 from safeft.training import Recipe, check_arguments, check_targets
@@ -71,9 +71,26 @@ def check(plan: Plan) -> None:
         return
     for way in _ways(plan):
         installed(way.matrix.engine)
+        _refuse_unloadable(way)
         _refuse_unanswerable(way)
     _refuse_untrainable(plan, unfinished(plan))
     refuse_incapable(plan, unfinished(plan))
+
+
+def unloadable(plan: Plan) -> str:
+    """Why Transformers cannot load what answers here; empty when it can."""
+    name = plan.matrix.checkpoint or plan.matrix.model
+    return unreadable(name, trust_remote_code=plan.trust_remote_code)
+
+
+def _refuse_unloadable(plan: Plan) -> None:
+    """Raises ConfigError for quantised weights that only vLLM can load, under another engine."""
+    needed = "engine" if plan.matrix.engine != VLLM else "lm_eval" if plan.matrix.lm_eval else ""
+    if needed and (reason := unloadable(plan)):
+        raise ConfigError(
+            f"{needed}: Transformers cannot load {plan.matrix.checkpoint or plan.matrix.model} "
+            f"here ({reason}); install that, or use `engine: vllm` without `lm_eval`"
+        )
 
 
 def _refuse_begun(plan: Plan) -> None:

@@ -79,10 +79,13 @@ def short(factor: str) -> str:
 
 
 def told(value: Any) -> str:
-    """A level as it is printed: long texts by their beginning."""
+    """A level as it is printed: long texts by their beginning, long paths by their end."""
     text = "none" if value is None else value if isinstance(value, str) else json.dumps(value)
     line = " ".join(text.split())
-    return line if len(line) <= 40 else f"{line[:39]}…"
+    if len(line) <= 40:
+        return line
+    # A path of one word: what tells it from its neighbours is its end.
+    return f"…{line[-39:]}" if "/" in line and " " not in line else f"{line[:39]}…"
 
 
 def settings(factors: Mapping[str, Sequence[Any]]) -> list[Setting]:

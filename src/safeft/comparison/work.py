@@ -13,6 +13,7 @@ from safeft.comparison import capabilities
 from safeft.comparison.cells import Ask, Cell, Plan
 from safeft.comparison.endpoints import ask_again
 from safeft.comparison.readings import BIAS_FILE
+from safeft.comparison.rules import unloadable
 from safeft.comparison.searching import search
 from safeft.comparison.serving import discard, served
 from safeft.evaluation import (
@@ -170,9 +171,9 @@ def _loaded(plan: Plan, adapters: list[Path], room: Path) -> tuple[Any, Any]:
 def _loss(plan: Plan, cell: Cell, ask: Ask, adapters: list[Path]) -> None:
     """The held-out loss of one epoch, and of BBQ's answers at the last.
 
-    An endpoint gives no probabilities of a given text.
+    An endpoint gives no probabilities of a given text, nor do weights that only vLLM can load.
     """
-    if plan.matrix.remote or cell.answers:
+    if plan.matrix.remote or cell.answers or unloadable(plan):
         return
     place = cell.folder / f"epoch-{ask.epoch}"
     chosen = _chosen(cell, ask, adapters)

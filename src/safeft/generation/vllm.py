@@ -11,7 +11,7 @@ from typing import Any
 
 from safeft.errors import ConfigError, ModelError, first_line
 from safeft.generation.transformers import prompt_ids, refuse_too_long
-from safeft.models import default_precision, load_tokenizer, resolve
+from safeft.models import default_precision, is_quantised, load_tokenizer, resolve
 from safeft.records import Decoding, Finish, Prompt, Response
 
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what max_lora_rank may be
@@ -147,8 +147,10 @@ def _started(
         # GiB for keys and values; without it vLLM claims nearly all of the machine's memory.
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
     source = resolve(model)
+    # What comes quantised multiplies in the precision that it was made for.
+    stored = is_quantised(model, trust_remote_code=trust_remote_code)
     own = {
-        "dtype": default_precision(),
+        "dtype": "auto" if stored else default_precision(),
         "generation_config": "vllm",  # a model's own would change what is sampled
         "enable_prefix_caching": True,
         "disable_log_stats": True,
@@ -161,9 +163,15 @@ def _started(
         return LLM(model=source.location, **(own | dict(options)))
     except Exception as error:  # as above, and pydantic's for the user's own options
         raise ModelError(
-            f"model {model!r} does not run under vLLM: {first_line(error)}; use --engine "
+            f"model {model!r} does not run under vLLM: {_said(error)}; use --engine "
             "transformers, or change the comparison's `vllm` options"
         ) from error
+
+
+def _said(error: Exception) -> str:
+    """The first line that says what is wrong; pydantic's own first line only counts errors."""
+    found = getattr(error, "errors", None)
+    return str(found()[0]["msg"]) if callable(found) else first_line(error)
 
 
 def _lora(ranks: Sequence[int]) -> dict[str, Any]:

@@ -11,16 +11,19 @@ from safeft.models.load import (
     with_adapter,
 )
 from safeft.models.names import Source, resolve
+from safeft.models.stored import is_quantised, unreadable
 
 __all__ = [
     "Source",
     "default_precision",
     "export",
+    "is_quantised",
     "load_config",
     "load_model",
     "load_skeleton",
     "load_tokenizer",
     "model_file",
     "resolve",
+    "unreadable",
     "with_adapter",
 ]

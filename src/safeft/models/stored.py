@@ -1,0 +1,29 @@
+"""Checkpoints that come quantised (GPTQ, AWQ, FP8): vLLM serves them, Transformers needs more."""
+
+from __future__ import annotations
+
+from safeft.errors import first_line
+from safeft.models.load import load_config
+
+
+def is_quantised(name: str, *, trust_remote_code: bool = False) -> bool:
+    """Whether a checkpoint's weights are stored quantised. Raises ModelError without a config."""
+    config = load_config(name, trust_remote_code=trust_remote_code)
+    return getattr(config, "quantization_config", None) is not None
+
+
+def unreadable(name: str, *, trust_remote_code: bool = False) -> str:
+    """Why Transformers cannot load a quantised checkpoint here; empty when nothing is missing.
+
+    Raises ModelError without a config.
+    """
+    stored = load_config(name, trust_remote_code=trust_remote_code)
+    if (method := getattr(stored, "quantization_config", None)) is None:
+        return ""
+    from transformers.quantizers import AutoHfQuantizer
+
+    try:
+        AutoHfQuantizer.from_config(method, pre_quantized=True).validate_environment()
+    except Exception as error:  # each method has its own ways to say what it lacks
+        return first_line(error)
+    return ""
