@@ -1,4 +1,4 @@
-"""Answers from a Transformers model: batched, bucketed by length, reproducible per batch."""
+"""Answers from a Transformers model: batched, bucketed by length, each reproducible by itself."""
 
 from __future__ import annotations
 
@@ -6,11 +6,18 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from safeft.errors import PromptError, TooLongError
+from safeft.generation.decoding import extend
 from safeft.records import Decoding, Finish, Prompt, Response
 
 # Models ship generation configs of their own; what they change about the distribution is undone.
-_PLAIN = {
+_GREEDY = {
+    "do_sample": False,  # what is drawn, `Draws` draws
+    "temperature": None,
+    "top_p": None,
+    "top_k": None,
     "num_beams": 1,
     "num_return_sequences": 1,
     "repetition_penalty": 1.0,
@@ -29,9 +36,9 @@ class TransformersGenerator:
     """Generates with a causal language model and its chat template.
 
     `raw` gives the model the last message's text as it is, as judges with a format of their own
-    want it. Sampling is seeded by the decoding seed and the batch's prompt ids. `batches` depends
-    on the whole prompt list only, so a resumed run draws what an uninterrupted one would have
-    drawn.
+    want it. An answer is drawn by numbers of its own, seeded by the decoding seed and the prompt,
+    so that it does not depend on what else is in the batch (up to rounding). `batches` depends on
+    the whole prompt list only, so that a resumed run rounds as an uninterrupted one does.
     """
 
     engine = "transformers"
@@ -69,20 +76,21 @@ class TransformersGenerator:
 
     def answer(self, batch: Sequence[Prompt], decoding: Decoding) -> list[Response]:
         """Responses to one batch."""
-        import torch
-
         padded = self.tokenizer.pad(
             {"input_ids": [self._ids(prompt) for prompt in batch]},
             padding_side="left",
             return_attention_mask=True,
             return_tensors="pt",
         ).to(self.model.device)
-        torch.manual_seed(_seed(decoding, batch))
-        with torch.inference_mode():
-            out = self.model.generate(**padded, **self._arguments(decoding))
+        stops = _stops(self.model, self.tokenizer)
+        arguments = {"pad_token_id": self.tokenizer.pad_token_id, **_GREEDY}
+        draws = None
+        if decoding.temperature > 0:
+            uniform = _uniform(decoding, batch).to(self.model.device)
+            draws = (uniform, decoding.temperature, decoding.top_p)
+        found = extend(self.model, padded, stops, decoding.max_new_tokens, arguments, draws)
         return [
-            self._response(prompt, ids.tolist())
-            for prompt, ids in zip(batch, out[:, padded["input_ids"].shape[1] :], strict=True)
+            self._response(prompt, ids, stops) for prompt, ids in zip(batch, found, strict=True)
         ]
 
     def _ids(self, prompt: Prompt) -> list[int]:
@@ -94,23 +102,7 @@ class TransformersGenerator:
             return ids
         return prompt_ids(self.tokenizer, prompt, self.name)
 
-    def _arguments(self, decoding: Decoding) -> dict[str, Any]:
-        sampled = {
-            "do_sample": True,
-            "temperature": decoding.temperature,
-            "top_p": decoding.top_p,
-            "top_k": 0,
-        }
-        greedy = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-        return {
-            "max_new_tokens": decoding.max_new_tokens,
-            "pad_token_id": self.tokenizer.pad_token_id,
-            **_PLAIN,
-            **(sampled if decoding.temperature > 0 else greedy),
-        }
-
-    def _response(self, prompt: Prompt, ids: list[int]) -> Response:
-        stops = _stops(self.model, self.tokenizer)
+    def _response(self, prompt: Prompt, ids: list[int], stops: set[int]) -> Response:
         end = next((place for place, token in enumerate(ids) if token in stops), None)
         finish: Finish = "length" if end is None else "stop"
         kept = ids[:end]
@@ -169,6 +161,16 @@ def _stops(model: Any, tokenizer: Any) -> set[int]:
     return {token for token in (*declared, tokenizer.eos_token_id) if token is not None}
 
 
-def _seed(decoding: Decoding, batch: Sequence[Prompt]) -> int:
-    text = "\n".join([str(decoding.seed), *(prompt.id for prompt in batch)])
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
+def _uniform(decoding: Decoding, batch: Sequence[Prompt]) -> Any:
+    """Numbers in [0, 1), prompts × new tokens: one stream for each decoding seed and prompt."""
+    import torch
+
+    streams = [_stream(decoding.seed, prompt) for prompt in batch]
+    # Of 24 bits: times a sum of probabilities they stay below it.
+    numbers = [one.random(decoding.max_new_tokens, dtype=np.float32) for one in streams]
+    return torch.from_numpy(np.array(numbers, dtype=np.float64))
+
+
+def _stream(seed: int, prompt: Prompt) -> np.random.Generator:
+    text = f"{seed}\n{prompt.id}\n{prompt.asked}"
+    return np.random.default_rng(list(hashlib.sha256(text.encode()).digest()))
