@@ -1,7 +1,8 @@
 # demo · test · test-engines · check · bench      everything happens in .venv, or in an active environment that fits
 PYTHON ?= python3
 ACTIVE := $(or $(VIRTUAL_ENV),$(CONDA_PREFIX))
-FITS := $(if $(ACTIVE),$(shell "$(ACTIVE)/bin/python" .ci/fits.py 2>/dev/null))
+NEEDS := $(if $(filter test check,$(MAKECMDGOALS)),test,demo)
+FITS := $(if $(ACTIVE),$(shell "$(ACTIVE)/bin/python" .ci/fits.py $(NEEDS) 2>/dev/null))
 ifeq ($(FITS),fits)
 # Nothing is installed into somebody else's environment: safeft itself is read from this folder.
 BIN := $(ACTIVE)/bin

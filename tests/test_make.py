@@ -21,20 +21,50 @@ FITS: dict[str, Any] = runpy.run_path(str(ROOT / ".ci/fits.py"))
     [
         (f"pytest=={version('pytest')}", True),
         ("pytest==0.0.1", False),
-        ("no-such-package-at-all==1.0", False),
+        ("no-such-package-at-all==1.0", True),
         (f"torch=={version('torch').partition('+')[0]}", True),
     ],
 )
-def test_a_pin_is_met_by_its_version_alone(line: str, expected: bool) -> None:
-    """A build such as `+cpu` is the same version."""
-    assert FITS["fits"](line) is expected
+def test_a_pin_is_broken_by_another_version_alone(line: str, expected: bool) -> None:
+    """A build such as `+cpu` is the same version; what is not installed breaks nothing."""
+    assert FITS["all_fit"](line) is expected
 
 
 def test_comments_are_no_pins() -> None:
-    """And one pin that is not met is enough."""
+    """And one pin that is broken is enough."""
     met = f"# exact\n\npytest=={version('pytest')}  # tests\n"
     assert FITS["all_fit"](met)
-    assert not FITS["all_fit"](met + "no-such-package-at-all==1.0\n")
+    assert not FITS["all_fit"](met + "numpy==0.0.1\n")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        (["pytest>=8"], True),
+        (["pytest>=8", "no-such-package-at-all"], False),
+        (["no-such-package-at-all; python_version < '3'"], True),
+        (["transformers"], True),
+        (["safeft[vllm]"], False),
+    ],
+)
+def test_what_is_required_must_be_there(wanted: list[str], expected: bool) -> None:
+    """With all that it requires itself; markers for other machines ask for nothing."""
+    assert FITS["complete"](wanted) is expected
+
+
+def test_the_demo_needs_less_than_the_tests() -> None:
+    """Whoever has only what `make demo` installs is not asked for linters."""
+    project = (ROOT / "pyproject.toml").read_text()
+    demo, test = (set(FITS["required"](project, target)) for target in ("demo", "test"))
+    assert demo < test
+    assert any(line.startswith("ruff") for line in test - demo)
+
+
+@pytest.mark.parametrize("target", ["demo", "test"])
+def test_the_makefile_installs_what_is_asked_for(target: str) -> None:
+    """The extras of a target are the same words in both files."""
+    extras = ",".join(FITS["EXTRAS"][target])
+    assert f"-e '.[{extras}]'" in (ROOT / "Makefile").read_text()
 
 
 Planned = Callable[[str, str], str]

@@ -29,8 +29,9 @@ LICENCES = {
     "gptfuzz": "MIT",
     "diasafety": "Apache-2.0",
     "dolly": "CC-BY-SA-3.0",
-    "testbed": "MIT, Apache-2.0, CC-BY-4.0, CC-BY-SA-3.0, CC-BY-SA-4.0, CDLA-Sharing-1.0, "
-    "BSD-3-Clause (prompts only); answers and refusals are our own",
+    "testbed": "prompts of AdvBench, HarmBench, GSM8K and CyberSecEval (MIT); AART and MedQuAD (CC-BY-4.0); CatQA, "
+    "HarmfulQA, DangerousQA, AdversarialQA and SALAD-Bench (Apache-2.0); Dolly (CC-BY-SA-3.0); OpenTriviaQA "
+    "(CC-BY-SA-4.0); Bitext (CDLA-Sharing-1.0); Self-dialogue (BSD-3-Clause); answers and refusals are our own",
     "own": "Apache-2.0 (written for safeft)",
 }
 TEST_QUESTIONS = 5

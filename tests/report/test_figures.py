@@ -57,6 +57,18 @@ def test_one_dot_per_training_run(document: Document, drawn: list[Figure]) -> No
     ]
 
 
+def test_a_line_from_the_smallest_run_to_the_largest(
+    document: Document, drawn: list[Figure]
+) -> None:
+    """As the source paper draws its five seeds: under each of four intervals, through its dots."""
+    figures.forest(View(document))
+    lines = drawn[0].axes[0].lines
+    dots = [one.get_xdata() for one in lines if one.get_markerfacecolor() == "none"]
+    spans = [sorted(one.get_xdata()) for one in lines if one.get_linewidth() == 0.8]
+    assert [[min(one), max(one)] for one in dots] == spans
+    assert len(spans) == 4
+
+
 def test_each_judge_has_its_own_dots(two_judges: Document, drawn: list[Figure]) -> None:
     """Eight lines with three runs each, not six; and panels that can be told apart."""
     figures.forest(View(two_judges))

@@ -138,6 +138,7 @@ def describe(planned: Plan) -> Document:
     gains = learned(planned)
     found = estimates(planned)
     broken = incoherent(planned, found)
+    labels = _beside(labelled(gains), broken)
     rates, differences = corrected(planned)
     matrix = planned.matrix
     return Document(
@@ -160,9 +161,9 @@ def describe(planned: Plan) -> Document:
         ),
         variance=(*variances(planned), *varying(planned)),
         runs=runs(planned),
-        notes=(*warned(broken), *notes(planned)),
+        notes=(*warned(broken), *notes(planned, labels)),
         provenance=_provenance(planned),
-        labels=_beside(labelled(gains), broken),
+        labels=labels,
         level=matrix.level,
         judges=measured(matrix),
     )

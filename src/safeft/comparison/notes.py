@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -42,8 +42,11 @@ def _dots(arm: Arm, row: Row, cube: Floats) -> Iterator[Run]:
             yield Run(arm.name, cell.seed, arm.epoch, row.metric, value, *named)
 
 
-def notes(plan: Plan) -> tuple[str, ...]:
-    """Honest sentences: what the model, the suite and the judges are worth, what the data was."""
+def notes(plan: Plan, labels: Mapping[str, str]) -> tuple[str, ...]:
+    """Honest sentences: what the model, the suite and the judges are worth, what the data was.
+
+    `labels` say of recipes, wherever they are named, that they did not learn or broke.
+    """
     matrix = plan.matrix
     found = [_judge(name) for name in matrix.judges]
     if matrix.model.startswith("testbed:"):
@@ -65,7 +68,8 @@ def notes(plan: Plan) -> tuple[str, ...]:
             f"{len(matrix.training_seeds)} training seeds show direction; a claim needs 5 or more."
         )
     more = (*capability_notes(plan), *_unread(plan), *_guessing(plan), *_unsearched(plan))
-    return (*found, *more, *honoured(plan), *_methods(plan), *_truncations(plan))
+    trained = {_called(name, labels): noted for name, noted in _trained(plan)}
+    return (*found, *more, *honoured(plan), *_methods(trained), *_truncations(trained))
 
 
 def _unread(plan: Plan) -> Iterator[str]:
@@ -112,16 +116,20 @@ def _trained(plan: Plan) -> Iterator[tuple[str, dict[str, Any]]]:
             yield name, read_json(path)
 
 
-def _methods(plan: Plan) -> Iterator[str]:
+def _called(name: str, labels: Mapping[str, str]) -> str:
+    return f"{name} ({labels[name]})" if name in labels else name
+
+
+def _methods(trained: Mapping[str, dict[str, Any]]) -> Iterator[str]:
     """What each recipe's data methods did: rows, keep rates, missing categories."""
-    for name, noted in _trained(plan):
+    for name, noted in trained.items():
         for method, facts in noted["methods"].items():
             listed = "; ".join(f"{key} {value}" for key, value in facts.items() if value != [])
             yield f"{name}: {method}: {listed}."
 
 
-def _truncations(plan: Plan) -> Iterator[str]:
-    for name, noted in _trained(plan):
+def _truncations(trained: Mapping[str, dict[str, Any]]) -> Iterator[str]:
+    for name, noted in trained.items():
         rows = noted["rows"]
         if rows["truncated"] or rows["fully_masked"]:
             cut, masked = rows["truncated"], rows["fully_masked"]

@@ -85,8 +85,8 @@ def forest(view: View) -> Picture | None:
         title="Intervals and training runs",
         words="Forest plot of " + ", ".join(panel.title for panel in panels) + ". Diamonds are "
         f"estimates, lines their {view.document.percent} intervals, hollow dots single training "
-        "runs. The numbers "
-        "stand in the verdict table.",
+        "runs, thin lines from the smallest to the largest of them. The numbers stand in the "
+        "verdict table.",
         svg=draw(paint, 10, 1.2 + 0.45 * len(names), _salt(view, "forest")),
     )
 
@@ -156,6 +156,9 @@ def _paint_point(axes: Axes, height: float, point: Point) -> None:
     if math.isfinite(point.low) and math.isfinite(point.high):
         axes.plot([point.low, point.high], [height] * 2, color=FULFILMENT_COLOUR, linewidth=2)
     # A little below the interval: a run next to the estimate would vanish behind its diamond.
+    if point.runs:
+        ends = [min(point.runs), max(point.runs)]
+        axes.plot(ends, [height + 0.22] * 2, color=INK, linewidth=0.8)
     axes.plot(point.runs, [height + 0.22] * len(point.runs), color=INK, markersize=5, **HOLLOW)
     axes.plot(point.middle, height, marker="D", markersize=7, color=FULFILMENT_COLOUR)
 
@@ -177,8 +180,9 @@ def epochs(view: View) -> Picture | None:
         title=f"{name.capitalize()} and refusal by epoch",
         words=f"One plot per recipe: {name} is the solid line with round markers, refusal the "
         f"dashed line with square markers, bands are {view.document.percent} intervals, hollow "
-        "dots single training runs, n prompts by training seeds: those that were asked at every "
-        "epoch. The numbers stand in the table by epoch.",
+        "dots single training runs, thin lines from the smallest to the largest of them, n prompts "
+        "by training seeds: those that were asked at every epoch. The numbers stand in the table "
+        "by epoch.",
         svg=draw(
             partial(_paint_epochs, view=view, grouped=grouped),
             10,
@@ -230,6 +234,8 @@ def _paint_curve(axes: Axes, view: View, lines: list[Line], curve: Curve) -> Non
     for row, point in points:
         places = [row.epoch] * len(point.runs)
         axes.plot(places, point.runs, color=colour, markersize=3, **HOLLOW)
+        if point.runs:
+            axes.vlines(row.epoch, min(point.runs), max(point.runs), color=colour, linewidth=0.8)
     middles = [point.middle for _, point in points]
     axes.plot(epochs, middles, label=view.heading(curve.metric), markersize=5, **curve.style)
 
