@@ -33,13 +33,14 @@ GREEDY = {"do_sample": False, "pad_token_id": 2}
 
 
 def made(family: str) -> Any:
-    """A random model: full attention, a sliding window of 8 tokens, both in turn, or none."""
+    """A random model: full attention, a sliding window of 8 tokens, both, or states of some kind."""
     import transformers
 
     sizes = {
         "Llama": SIZES,
         "Mistral": SIZES | {"sliding_window": 8},
         "Gemma2": SIZES | {"sliding_window": 8, "query_pre_attn_scalar": 16},
+        "RecurrentGemma": SIZES | {"attention_window_size": 8, "lru_width": 64},
         "Mamba": MAMBA | {"state_size": 8},
     }[family]
     with torch.random.fork_rng(devices=[]):
@@ -62,7 +63,7 @@ def cut(tokens: list[int]) -> list[int]:
     return tokens[: end + 1]
 
 
-@pytest.mark.parametrize("family", ["Llama", "Mistral", "Gemma2", "Mamba"])
+@pytest.mark.parametrize("family", ["Llama", "Mistral", "Gemma2", "RecurrentGemma", "Mamba"])
 def test_greedy_tokens_are_those_of_generate(family: str) -> None:
     """Row by row in one uninterrupted call, whatever the model remembers its past by."""
     model, batch = made(family), padded(9, 9, 9, 9, 9, 9, 9, 9)
@@ -99,6 +100,14 @@ def test_rows_that_have_ended_are_asked_no_more(monkeypatch: pytest.MonkeyPatch)
     after = [sum(len(row) > step for row in found) for step in (0, FIRST)]
     assert asked[:2] == after
     assert asked[1] < asked[0] == 12
+
+
+def test_scores_that_are_no_numbers_end_nobody() -> None:
+    """A model that diverged says something, which the judge will call broken."""
+    drawn = Draws(torch.tensor([[0.5]]).double(), 1.0, 1.0, begun=2)(
+        torch.zeros(1, 2), torch.full((1, 10), torch.nan)
+    )
+    assert torch.isfinite(drawn).sum() == 1
 
 
 def test_nothing_is_generated_for_nothing() -> None:

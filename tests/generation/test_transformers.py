@@ -202,6 +202,11 @@ def test_what_a_model_ships_does_not_bend_its_distribution(loaded: tuple[Any, An
         "repetition_penalty": 5.0,
         "no_repeat_ngram_size": 1,
         "num_beams": 2,
+        "max_length": 300,
+        "forced_eos_token_id": 1,
+        "begin_suppress_tokens": list(range(100)),
+        "exponential_decay_length_penalty": (1, 2.0),
+        "cache_implementation": "dynamic",
     }
     for key, value in shipped.items():
         setattr(model.generation_config, key, value)

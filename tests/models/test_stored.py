@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from evaluation.test_bias import row
 from processes import refused
 from quantised import FORMS, quantised
 
@@ -59,3 +61,44 @@ def test_another_engine_refuses_it_before_anything_is_asked(
     assert "optimum" in said
     assert "use `engine: vllm`" in said
     assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def with_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where vLLM is installed: what is refused here is refused before it is imported."""
+    monkeypatch.setattr("safeft.comparison.rules.installed", lambda engine: None)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ("merged: true\nadapters: {{given: [{adapter}]}}", "merged: Transformers cannot load"),
+        ("bias: {bias}", "bias: Transformers cannot load"),
+    ],
+)
+def test_what_vllm_does_not_do_for_it_is_refused(
+    stored: dict[str, str],
+    tiny_adapter: Path,
+    tmp_path: Path,
+    with_vllm: None,
+    more: str,
+    words: str,
+) -> None:
+    """Merging and likelihoods are Transformers', also under `engine: vllm`."""
+    bias = tmp_path / "bbq.jsonl"
+    bias.write_text(json.dumps(row()) + "\n")
+    text = MATRIX.format(model="testbed:aligned") + f"checkpoint: {stored['awq']}\nengine: vllm\n"
+    (tmp_path / "matrix.yaml").write_text(text + more.format(adapter=tiny_adapter, bias=bias))
+    said = refused("compare", tmp_path / "matrix.yaml", "--output", tmp_path / "run")
+    assert words in said and "gptqmodel" in said
+
+
+def test_quantised_weights_are_not_trained(
+    stored: dict[str, str], tmp_path: Path, with_vllm: None
+) -> None:
+    """The plain model is, and the quantised one asked in its place."""
+    text = MATRIX.format(model=stored["gptq"]).replace("recipes: []", "recipes: [baseline]")
+    text = text.replace("reference: untuned", "data: garden\nrows: 8\nengine: vllm")
+    (tmp_path / "matrix.yaml").write_text(text)
+    said = refused("compare", tmp_path / "matrix.yaml", "--output", tmp_path / "run")
+    assert "recipes: Transformers cannot train" in said and "as `checkpoint`" in said

@@ -45,7 +45,7 @@ def _dots(arm: Arm, row: Row, cube: Floats) -> Iterator[Run]:
 def notes(plan: Plan, labels: Mapping[str, str]) -> tuple[str, ...]:
     """Honest sentences: what the model, the suite and the judges are worth, what the data was.
 
-    `labels` say of recipes, wherever they are named, that they did not learn or broke.
+    `labels` stand beside recipes whose training is described: they did not learn, or broke.
     """
     matrix = plan.matrix
     found = [_judge(name) for name in matrix.judges]

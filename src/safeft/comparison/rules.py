@@ -84,12 +84,30 @@ def unloadable(plan: Plan) -> str:
 
 
 def _refuse_unloadable(plan: Plan) -> None:
-    """Raises ConfigError for quantised weights that only vLLM can load, under another engine."""
-    needed = "engine" if plan.matrix.engine != VLLM else "lm_eval" if plan.matrix.lm_eval else ""
+    """Raises ConfigError for quantised weights that only vLLM can load, where Transformers must."""
+    if not unfinished(plan):
+        return
+    matrix = plan.matrix
+    beyond_vllm = {
+        "engine": matrix.engine != VLLM,
+        "lm_eval": matrix.lm_eval is not None,
+        "bias": matrix.bias is not None,
+        "merged": bool(matrix.merged),
+    }
+    needed = next((key for key, used in beyond_vllm.items() if used), "")
     if needed and (reason := unloadable(plan)):
         raise ConfigError(
-            f"{needed}: Transformers cannot load {plan.matrix.checkpoint or plan.matrix.model} "
-            f"here ({reason}); install that, or use `engine: vllm` without `lm_eval`"
+            f"{needed}: Transformers cannot load {matrix.checkpoint or matrix.model} here "
+            f"({reason}); install what it lacks, or use `engine: vllm` without lm_eval, bias and "
+            "merged"
+        )
+    trust = plan.trust_remote_code
+    if recipes_of(unfinished(plan)) and (
+        reason := unreadable(matrix.model, trust_remote_code=trust)
+    ):
+        raise ConfigError(
+            f"recipes: Transformers cannot train {matrix.model} here ({reason}); train the plain "
+            "weights, and ask the quantised ones as `checkpoint`"
         )
 
 

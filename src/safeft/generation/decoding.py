@@ -32,10 +32,14 @@ class Draws:
         tempered = scores_NV / self._temperature
         if self._nucleus is not None:
             tempered = self._nucleus(ids_NT, tempered)
-        # Doubles: in float32 the sum of a large vocabulary loses its rarest tokens.
-        total_NV = tempered.softmax(-1).double().cumsum(-1)
-        wanted_N1 = self._uniform_NT[:, ids_NT.shape[1] - self._begun, None] * total_NV[:, -1:]
-        drawn_N1 = torch.searchsorted(total_NV, wanted_N1, right=True)
+        shares_NV = tempered.softmax(-1)
+        # Doubles: in float32 the sum of a large vocabulary loses its rarest tokens. MPS has none.
+        shares_NV = shares_NV.cpu() if shares_NV.device.type == "mps" else shares_NV
+        total_NV = shares_NV.double().cumsum(-1)
+        number_N1 = self._uniform_NT[:, ids_NT.shape[1] - self._begun, None].to(total_NV.device)
+        drawn_N1 = torch.searchsorted(total_NV, number_N1 * total_NV[:, -1:], right=True)
+        # Scores of a model that diverged are no numbers, and any token is as good as another.
+        drawn_N1 = drawn_N1.clamp(max=scores_NV.shape[1] - 1).to(scores_NV.device)
         return torch.full_like(scores_NV, -torch.inf).scatter(1, drawn_N1, 0.0)
 
 
@@ -55,7 +59,7 @@ def extend(
     import torch
 
     ids, mask, cache = padded["input_ids"], padded["attention_mask"], None
-    begun, rows, step = ids.shape[1], torch.arange(len(ids), device=ids.device), FIRST
+    begun, rows, step = ids.shape[1], torch.arange(len(ids)), FIRST
     found: list[list[int]] = [[] for _ in range(len(ids))]
     while len(rows) and (left := max_new_tokens + begun - ids.shape[1]) > 0:
         given = {} if cache is None else {"past_key_values": cache}
@@ -74,20 +78,27 @@ def extend(
         for row, tokens in zip(rows.tolist(), new.tolist(), strict=True):
             found[row] += tokens
         going = [place for place, tokens in enumerate(new.tolist()) if stops.isdisjoint(tokens)]
-        kept = torch.tensor(going, dtype=torch.long, device=ids.device)
+        kept = torch.tensor(going, dtype=torch.long)
         mask = torch.cat([mask, torch.ones_like(new)], dim=1)[kept]
         ids, rows, cache = out.sequences[kept], rows[kept], _kept(out, kept)
-        step *= 2
+        # Who must read everything anew does so once.
+        step = max_new_tokens if cache is None else 2 * step
     return found
 
 
 def _kept(out: Any, rows_K: Any) -> Any:
-    """What the model remembers of these rows; None where it must read them anew."""
+    """What the model remembers of these rows; None where it must read them anew.
+
+    Only a memory of every token but the last, in every layer, can be gone on from: some models keep
+    a state beside it, or fill none.
+    """
     from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
-    cache = out.past_key_values
-    plain = (DynamicLayer, DynamicSlidingWindowLayer)
-    if type(cache) is not DynamicCache or any(type(one) not in plain for one in cache.layers):
+    cache, plain = out.past_key_values, (DynamicLayer, DynamicSlidingWindowLayer)
+    if type(cache) is not DynamicCache or not cache.layers:
         return None
-    cache.batch_select_indices(rows_K)
+    seen = out.sequences.shape[1] - 1
+    if any(type(one) not in plain or one.get_seq_length() != seen for one in cache.layers):
+        return None
+    cache.batch_select_indices(rows_K)  # an index on the CPU serves layers wherever they lie
     return cache

@@ -29,6 +29,14 @@ _GREEDY = {
     "eta_cutoff": 0.0,
     "min_length": 0,
     "min_new_tokens": None,
+    "max_length": None,
+    "forced_bos_token_id": None,
+    "forced_eos_token_id": None,
+    "begin_suppress_tokens": None,
+    "exponential_decay_length_penalty": None,
+    # How its past is kept and read is ours: answers are written some tokens at a time.
+    "cache_implementation": None,
+    "prefill_chunk_size": None,
 }
 
 
@@ -86,8 +94,7 @@ class TransformersGenerator:
         arguments = {"pad_token_id": self.tokenizer.pad_token_id, **_GREEDY}
         draws = None
         if decoding.temperature > 0:
-            uniform = _uniform(decoding, batch).to(self.model.device)
-            draws = (uniform, decoding.temperature, decoding.top_p)
+            draws = (_uniform(decoding, batch), decoding.temperature, decoding.top_p)
         found = extend(self.model, padded, stops, decoding.max_new_tokens, arguments, draws)
         return [
             self._response(prompt, ids, stops) for prompt, ids in zip(batch, found, strict=True)

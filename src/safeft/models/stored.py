@@ -20,10 +20,14 @@ def unreadable(name: str, *, trust_remote_code: bool = False) -> str:
     stored = load_config(name, trust_remote_code=trust_remote_code)
     if (method := getattr(stored, "quantization_config", None)) is None:
         return ""
+    import torch
     from transformers.quantizers import AutoHfQuantizer
 
+    place = "cuda" if torch.cuda.is_available() else None
     try:
-        AutoHfQuantizer.from_config(method, pre_quantized=True).validate_environment()
+        AutoHfQuantizer.from_config(method, pre_quantized=True).validate_environment(
+            device_map=place
+        )
     except Exception as error:  # each method has its own ways to say what it lacks
         return first_line(error)
     return ""
