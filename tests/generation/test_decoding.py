@@ -33,7 +33,7 @@ GREEDY = {"do_sample": False, "pad_token_id": 2}
 
 
 def made(family: str) -> Any:
-    """A random model: full attention, a sliding window of 8 tokens, both, or states of some kind."""
+    """A random model: full attention, a window of 8 tokens, both, or states of some kind."""
     import transformers
 
     sizes = {
