@@ -120,10 +120,10 @@ def matrix(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
 def compared(
     tmp_path_factory: pytest.TempPathFactory, matrix: Path, tiny_adapter: Path
 ) -> Comparison:
-    """The finished comparison, run by two workers and never interrupted."""
+    """The finished comparison, run by one process and never interrupted."""
     folder = tmp_path_factory.mktemp("compared")
     comparison = Comparison(matrix, tiny_adapter, folder / "run")
-    result = Command(comparison.arguments("--workers", 2), folder / "log").result()
+    result = Command(comparison.arguments("--workers", 1), folder / "log").result()
     assert result.code == 0, result.err
     return comparison
 

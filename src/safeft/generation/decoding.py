@@ -62,9 +62,6 @@ def extend(
     begun, rows, step = ids.shape[1], torch.arange(len(ids)), FIRST
     found: list[list[int]] = [[] for _ in range(len(ids))]
     while len(rows) and (left := max_new_tokens + begun - ids.shape[1]) > 0:
-        given = {} if cache is None else {"past_key_values": cache}
-        if draws is not None:
-            given["logits_processor"] = [Draws(draws[0][rows], draws[1], draws[2], begun)]
         with torch.inference_mode():
             out = model.generate(
                 input_ids=ids,
@@ -72,7 +69,7 @@ def extend(
                 max_new_tokens=min(step, left),
                 return_dict_in_generate=True,
                 **arguments,
-                **given,
+                **_given(cache, draws, rows, begun),
             )
         new = out.sequences[:, ids.shape[1] :]
         for row, tokens in zip(rows.tolist(), new.tolist(), strict=True):
@@ -84,6 +81,17 @@ def extend(
         # Who must read everything anew does so once.
         step = max_new_tokens if cache is None else 2 * step
     return found
+
+
+def _given(
+    cache: Any, draws: tuple[Any, float, float] | None, rows_K: Any, begun: int
+) -> dict[str, Any]:
+    """What one call of `generate` is given of the past and of the rows' numbers."""
+    given = {} if cache is None else {"past_key_values": cache}
+    if draws is not None:
+        uniform_NT, temperature, top_p = draws
+        given["logits_processor"] = [Draws(uniform_NT[rows_K], temperature, top_p, begun)]
+    return given
 
 
 def _kept(out: Any, rows_K: Any) -> Any:
