@@ -125,7 +125,7 @@ def test_every_float_survives_its_shortest_spelling(value: float) -> None:
     assert parsed == value
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.text("abc", min_size=1),

@@ -21,7 +21,8 @@ def held(pid: int) -> int:
     """Bytes of the process and everything that it started."""
     total = 0
     try:
-        family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+        parent = psutil.Process(pid)
+        family = [parent, *parent.children(recursive=True)]
     except psutil.NoSuchProcess:
         return 0
     for one in family:
@@ -39,7 +40,7 @@ def main() -> None:
     while running.poll() is None:
         now = held(running.pid)
         peak, readings = max(peak, now), readings + 1
-        time.sleep(0.5)
+        time.sleep(0.5)  # between two readings: each walks all pages of some gigabytes
     row = {
         "command": sys.argv[1:],
         "exit_code": running.returncode,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import checkpoints
 import pytest
 import torch
 
@@ -14,19 +15,12 @@ from safeft.records import Decoding, Prompt
 
 TOKENS = 3 * FIRST  # two rounds and part of a third
 STOPS = set(range(40, 60))  # many, so that rows end at different places
-SIZES: dict[str, Any] = {
+SIZES = checkpoints.SIZES | {
     "vocab_size": 300,
-    "hidden_size": 64,
-    "intermediate_size": 128,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 16,
     "initializer_range": 0.25,
     "bos_token_id": None,
     "eos_token_id": 1,
     "pad_token_id": 2,
-    "tie_word_embeddings": False,
 }
 MAMBA = {key: SIZES[key] for key in SIZES if "head" not in key and key != "intermediate_size"}
 GREEDY = {"do_sample": False, "pad_token_id": 2}

@@ -85,9 +85,9 @@ def unloadable(plan: Plan) -> str:
 
 def _refuse_unloadable(plan: Plan) -> None:
     """Raises ConfigError for quantised weights that only vLLM can load, where Transformers must."""
-    if not unfinished(plan):
+    todo, matrix = unfinished(plan), plan.matrix
+    if not todo:
         return
-    matrix = plan.matrix
     beyond_vllm = {
         "engine": matrix.engine != VLLM,
         "lm_eval": matrix.lm_eval is not None,
@@ -102,9 +102,7 @@ def _refuse_unloadable(plan: Plan) -> None:
             "merged"
         )
     trust = plan.trust_remote_code
-    if recipes_of(unfinished(plan)) and (
-        reason := unreadable(matrix.model, trust_remote_code=trust)
-    ):
+    if recipes_of(todo) and (reason := unreadable(matrix.model, trust_remote_code=trust)):
         raise ConfigError(
             f"recipes: Transformers cannot train {matrix.model} here ({reason}); train the plain "
             "weights, and ask the quantised ones as `checkpoint`"

@@ -170,8 +170,9 @@ def _started(
 
 def _said(error: Exception) -> str:
     """The first line that says what is wrong; pydantic's own first line only counts errors."""
-    found = getattr(error, "errors", None)
-    return str(found()[0]["msg"]) if callable(found) else first_line(error)
+    from pydantic import ValidationError
+
+    return error.errors()[0]["msg"] if isinstance(error, ValidationError) else first_line(error)
 
 
 def _lora(ranks: Sequence[int]) -> dict[str, Any]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from safeft.errors import first_line
 from safeft.models.load import load_config
 
 
 def is_quantised(name: str, *, trust_remote_code: bool = False) -> bool:
     """Whether a checkpoint's weights are stored quantised. Raises ModelError without a config."""
-    config = load_config(name, trust_remote_code=trust_remote_code)
-    return getattr(config, "quantization_config", None) is not None
+    return _method(name, trust_remote_code) is not None
 
 
 def unreadable(name: str, *, trust_remote_code: bool = False) -> str:
@@ -17,8 +18,7 @@ def unreadable(name: str, *, trust_remote_code: bool = False) -> str:
 
     Raises ModelError without a config.
     """
-    stored = load_config(name, trust_remote_code=trust_remote_code)
-    if (method := getattr(stored, "quantization_config", None)) is None:
+    if (method := _method(name, trust_remote_code)) is None:
         return ""
     import torch
     from transformers.quantizers import AutoHfQuantizer
@@ -31,3 +31,9 @@ def unreadable(name: str, *, trust_remote_code: bool = False) -> str:
     except Exception as error:  # each method has its own ways to say what it lacks
         return first_line(error)
     return ""
+
+
+def _method(name: str, trust_remote_code: bool) -> Any:
+    """What the config says of how the weights are stored; None when they are plain."""
+    config = load_config(name, trust_remote_code=trust_remote_code)
+    return getattr(config, "quantization_config", None)
