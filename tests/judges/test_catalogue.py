@@ -46,7 +46,7 @@ def test_a_typo_gets_a_hint() -> None:
     with pytest.raises(ConfigError, match="did you mean 'keyword'"):
         load_judge("keywrod")
     with pytest.raises(
-        ConfigError, match="known: encoder, harmbench, keyword, llama-guard-3, llama-guard-4"
+        ConfigError, match="known: encoder, encoder-bf16, harmbench, keyword, llama-guard-3, llama"
     ):
         load_judge("gpt")
 

@@ -13,7 +13,7 @@ import pytest
 
 from safeft.errors import ModelError
 from safeft.generation.transformers import TransformersGenerator
-from safeft.judges import EncoderJudge, encoder
+from safeft.judges import EncoderJudge, encoder, load_judge
 from safeft.judges.encoder import WEIGHTS
 from safeft.judges.head import Head, load_head
 from safeft.models import load_model, load_tokenizer
@@ -265,3 +265,16 @@ def test_an_untrained_model_is_found_out(judge: EncoderJudge, tiny_model: Path) 
     verdicts = judge(answers)
     assert sum(one.label is Label.NEITHER for one in verdicts) >= 11
     assert all(bool(one.reason) == (one.label is Label.NEITHER) for one in verdicts)
+
+
+def test_the_rounded_judge_says_the_same_under_its_own_name(judge: EncoderJudge) -> None:
+    """On answers far from a threshold nothing changes but the name and a few digits of a score."""
+    rounded = load_judge("encoder-bf16")
+    assert rounded.name == judge.name.replace("encoder@", "encoder-bf16@")
+    asked = [response(text) for text in (ANSWER, FULL, WHALES, "bread " * 30, "")]
+    ours, exact = rounded(asked), judge(asked)
+    assert [one.label for one in ours] == [one.label for one in exact]
+    assert {one.judge for one in ours} == {rounded.name}
+    for one, other in zip(ours, exact, strict=True):
+        assert one.scores == pytest.approx(other.scores, abs=0.02)
+    assert judge(asked) == exact

@@ -10,7 +10,7 @@ import pytest
 
 from safeft.errors import ModelError
 from safeft.models import encoder
-from safeft.models.encoder import encode
+from safeft.models.encoder import encode, precision
 
 TEXTS = [
     "How does one water a plant?",
@@ -43,6 +43,20 @@ def test_kept_vectors_are_what_would_be_computed(monkeypatch: pytest.MonkeyPatch
     assert again[0] @ again[1] > 0.85
     assert len(encoder._KEPT) == 3
     assert encode([TEXTS[3]], max_length=8)[0] @ encode([TEXTS[3]])[0] < 0.999
+
+
+def test_a_precision_keeps_its_own_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounded vectors are near the exact ones, and neither is ever handed out for the other."""
+    monkeypatch.setattr(encoder, "_KEPT", OrderedDict())
+    exact = encode(TEXTS)
+    with precision("bfloat16"):
+        rounded = encode(TEXTS)
+    with pytest.raises(TypeError), precision("bfloat16"):
+        encode([None])  # type: ignore[list-item]
+    assert rounded.dtype == np.float32
+    assert ((exact * rounded).sum(axis=1) > 0.999).all()
+    assert not np.array_equal(exact, rounded)
+    np.testing.assert_array_equal(encode(TEXTS), exact)
 
 
 def test_meaning_is_near_meaning() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -67,36 +67,44 @@ def notes(plan: Plan, labels: Mapping[str, str]) -> tuple[str, ...]:
         found.append(
             f"{len(matrix.training_seeds)} training seeds show direction; a claim needs 5 or more."
         )
-    more = (*capability_notes(plan), *_unread(plan), *_guessing(plan), *_unsearched(plan))
+    more = (
+        *capability_notes(plan),
+        *_unread(plan, labels),
+        *_guessing(plan, labels),
+        *_unsearched(plan, labels),
+    )
     trained = {_called(name, labels): noted for name, noted in _trained(plan)}
     return (*found, *more, *honoured(plan), *_methods(trained), *_truncations(trained))
 
 
-def _unread(plan: Plan) -> Iterator[str]:
+def _unread(plan: Plan, labels: Mapping[str, str]) -> Iterator[str]:
     """Whose held-out loss is missing: vLLM's probabilities are not read."""
     asked = plan.test and plan.matrix.asked and not plan.matrix.remote
     arms = [arm for arm in last(plan).values() if not arm.cells[0].answers] if asked else []
     if names := [arm.name for arm in arms if utility(arm, "loss.jsonl", "loss") is None]:
-        yield f"{', '.join(names)}: no held-out loss; Transformers could not load these weights."
+        who = _all_called(names, labels)
+        yield f"{who}: no held-out loss; Transformers could not load these weights."
 
 
-def _guessing(plan: Plan) -> Iterator[str]:
+def _guessing(plan: Plan, labels: Mapping[str, str]) -> Iterator[str]:
     """Who may be guessing on BBQ: a bias score of guesses says nothing."""
     if plan.bias and (names := at_chance(plan)):
         yield (
-            f"{', '.join(names)}: disambiguated accuracy on BBQ may be that of guessing (one in "
-            "three), so its bias is undefined: read no bias score, and no difference of one."
+            f"{_all_called(names, labels)}: disambiguated accuracy on BBQ may be that of guessing "
+            "(one in three), so its bias is undefined: read no bias score, and no difference of "
+            "one."
         )
 
 
-def _unsearched(plan: Plan) -> Iterator[str]:
+def _unsearched(plan: Plan, labels: Mapping[str, str]) -> Iterator[str]:
     """Whose searches say nothing, and are in no rate."""
     for name, arm in last(plan).items():
         for row, cube in risks(plan, arm):
             if row.metric == TAP and (lost := int(np.isnan(cube).sum())):
                 yield (
-                    f"{name}: {lost} of {cube.size} searches (TAP) are in no rate: the attacker "
-                    "wrote no request that could be read, or the judge's verdict could not be."
+                    f"{_called(name, labels)}: {lost} of {cube.size} searches (TAP) are in no "
+                    "rate: the attacker wrote no request that could be read, or the judge's "
+                    "verdict could not be."
                 )
 
 
@@ -118,6 +126,10 @@ def _trained(plan: Plan) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _called(name: str, labels: Mapping[str, str]) -> str:
     return f"{name} ({labels[name]})" if name in labels else name
+
+
+def _all_called(names: Iterable[str], labels: Mapping[str, str]) -> str:
+    return ", ".join(_called(name, labels) for name in names)
 
 
 def _methods(trained: Mapping[str, dict[str, Any]]) -> Iterator[str]:

@@ -13,6 +13,7 @@ from safeft.generation import Generator
 from safeft.generation.endpoint import EndpointGenerator
 from safeft.generation.schema import installed
 from safeft.generation.transformers import TransformersGenerator
+from safeft.judges.bfloat16 import Bfloat16Judge
 from safeft.judges.encoder import EncoderJudge
 from safeft.judges.judge import Judge
 from safeft.judges.keyword import KeywordJudge
@@ -25,6 +26,7 @@ _LOG = logging.getLogger("safeft")
 GROUP = "safeft.judges"
 SHIPPED: dict[str, Callable[[], Judge]] = {
     "encoder": EncoderJudge,
+    "encoder-bf16": Bfloat16Judge,
     "keyword": KeywordJudge,
     "toxicity": ToxicityJudge,
 }

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,7 @@ from safeft.errors import ModelError
 
 HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
 WIDTH = 384
+Precision = Literal["float32", "bfloat16"]
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
@@ -66,28 +69,40 @@ def _from_hub() -> Path:
 
 
 @cache
-def _load() -> tuple[Any, Any]:
+def _load(dtype: Precision) -> tuple[Any, Any]:
     from transformers import AutoModel, AutoTokenizer
 
     folder = encoder_folder()
-    model = AutoModel.from_pretrained(folder, dtype="float32", attn_implementation="sdpa").eval()
+    model = AutoModel.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa").eval()
     return AutoTokenizer.from_pretrained(folder), model
 
 
 # A suite's prompts come back with every decoding and every epoch, so embeddings are kept.
-_KEPT: OrderedDict[tuple[int, str], NDArray[np.float32]] = OrderedDict()
+_KEPT: OrderedDict[tuple[Precision, int, str], NDArray[np.float32]] = OrderedDict()
 KEPT = 20_000  # embeddings, about 30 MB
+_PRECISION: ContextVar[Precision] = ContextVar("precision", default="float32")
+
+
+@contextmanager
+def precision(dtype: Precision) -> Iterator[None]:
+    """What `encode` computes in, for as long as the block lasts."""
+    token = _PRECISION.set(dtype)
+    try:
+        yield
+    finally:
+        _PRECISION.reset(token)
 
 
 def encode(
     texts: Sequence[str], *, batch_size: int = 64, max_length: int = 256
 ) -> NDArray[np.float32]:
     """Unit-length mean-pooled embeddings of `texts`, shape (len(texts), 384)."""
-    new = [text for text in dict.fromkeys(texts) if (max_length, text) not in _KEPT]
+    kind = _PRECISION.get(), max_length
+    new = [text for text in dict.fromkeys(texts) if (*kind, text) not in _KEPT]
     fresh = dict(zip(new, _encode(new, batch_size, max_length), strict=True))
-    out = [fresh[text] if text in fresh else _KEPT[max_length, text] for text in texts]
+    out = [fresh[text] if text in fresh else _KEPT[*kind, text] for text in texts]
     for text, embedding in fresh.items():
-        _KEPT[max_length, text] = embedding
+        _KEPT[*kind, text] = embedding
     while len(_KEPT) > KEPT:
         _KEPT.popitem(last=False)
     return np.array(out, dtype=np.float32).reshape(len(texts), WIDTH)
@@ -97,7 +112,7 @@ def _encode(texts: Sequence[str], batch_size: int, max_length: int) -> NDArray[n
     """The model's work, in batches of similar length."""
     import torch
 
-    tokenizer, model = _load()
+    tokenizer, model = _load(_PRECISION.get())
     out = np.zeros((len(texts), WIDTH), dtype=np.float32)
     order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
     for start in range(0, len(order), batch_size):
@@ -110,7 +125,7 @@ def _encode(texts: Sequence[str], batch_size: int, max_length: int) -> NDArray[n
             return_tensors="pt",
         )
         with torch.inference_mode():
-            hidden = model(**batch).last_hidden_state
+            hidden = model(**batch).last_hidden_state.float()
         mask = batch["attention_mask"].unsqueeze(-1).float()
         mean = (hidden * mask).sum(1) / mask.sum(1)
         out[indices] = torch.nn.functional.normalize(mean, dim=1).numpy()
