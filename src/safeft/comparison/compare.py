@@ -35,10 +35,11 @@ from safeft.comparison.rules import (
     unfinished,
     with_judges,
 )
+from safeft.comparison.sharing import shares
 from safeft.comparison.slices import categories
 from safeft.comparison.spread import stability, variances
 from safeft.comparison.varying import varying
-from safeft.comparison.work import train_only, work
+from safeft.comparison.work import ask_only, train_only, work
 from safeft.data import Example
 from safeft.data.overlap import refuse
 from safeft.generation.schema import VLLM
@@ -108,12 +109,16 @@ def _work(planned: Plan, progress: Callable[[str, int, int], None]) -> None:
             write_ahead(recipe, here.matrix.model, here.train, here.store, trust)
     ordered = _longest_first(planned, todo)
     workers = min(planned.matrix.workers or default_workers(), len(todo))
+    alone = [cell for cell in ordered if engine_of(planned, cell) != VLLM]
+    shared = shares(planned, alone)
     # One vLLM engine answers for all, in this process, once nobody trains any more.
     served = [cell for cell in ordered if engine_of(planned, cell) == VLLM]
-    for cells in (_trained_once(ordered), served):
+    apart = list({cell.training: cell for cell, _ in shared if cell.recipe}.values())
+    for cells in (_trained_once(ordered), served, apart):
         for name in run_all(partial(train_only, planned), cells, workers):
             progress(name, done, total)
-    alone = [cell for cell in ordered if engine_of(planned, cell) != VLLM]
+    for name in run_all(partial(ask_only, planned), shared, planned.matrix.workers or 1):
+        progress(name, done, total)
     for cells, processes in ((alone, workers), (served, 1)):
         for name in run_all(partial(work, planned), cells, processes):
             done += 1

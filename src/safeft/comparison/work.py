@@ -68,6 +68,17 @@ def train_only(plan: Plan, cell: Cell) -> str:
     return f"{cell.name} seed {cell.seed}, trained"
 
 
+def ask_only(plan: Plan, share: tuple[Cell, Ask]) -> str:
+    """Some decodings of one epoch, once the cell is trained; `work` finds them done."""
+    cell, ask = share
+    here, place = plan.under(cell.setting), cell.folder / f"epoch-{ask.epoch}"
+    adapters = _train(here, cell)
+    loaded = cache(lambda: _loaded(here, _chosen(cell, ask, adapters), place / MERGED))
+    generator = cache(lambda: _generator(here, cell, ask, adapters, loaded))
+    evaluate(generator, here.suite, ask.decodings, _judges(here), place)
+    return f"{cell.name} seed {cell.seed}, {', '.join(one.name for one in ask.decodings)}"
+
+
 def describe(plan: Plan, cell: Cell) -> dict[str, Any]:
     """What the cell is, for whoever finds its folder."""
     return {
@@ -106,24 +117,9 @@ def _train(plan: Plan, cell: Cell) -> list[Path]:
 def _evaluate(plan: Plan, cell: Cell, ask: Ask, adapters: list[Path]) -> None:
     """One epoch: the suite under every decoding, guards over the same answers, utility."""
     place = cell.folder / f"epoch-{ask.epoch}"
-    chosen = _chosen(cell, ask, adapters)
-
-    @cache
-    def loaded() -> tuple[Any, Any]:
-        return _loaded(plan, chosen, place / MERGED)
-
-    @cache
-    def generator() -> Generator:
-        matrix = plan.matrix
-        if cell.answers:
-            return ImportedGenerator(Path(cell.answers), cell.name)
-        if matrix.remote:
-            return EndpointGenerator(matrix.engine, matrix.model, matrix.endpoint)
-        if matrix.engine == VLLM:
-            return served(plan, chosen)
-        return TransformersGenerator(*loaded(), matrix.model, matrix.batch_size)
-
-    judges = {name: partial(_loaded_judge, name) for name in plan.matrix.judges}
+    loaded = cache(lambda: _loaded(plan, _chosen(cell, ask, adapters), place / MERGED))
+    generator = cache(lambda: _generator(plan, cell, ask, adapters, loaded))
+    judges = _judges(plan)
     evaluate(generator, plan.suite, ask.decodings, judges, place)
     if plan.matrix.remote and not cell.answers:
         ask_again(plan, generator, ask, place)
@@ -140,6 +136,24 @@ def _evaluate(plan: Plan, cell: Cell, ask: Ask, adapters: list[Path]) -> None:
         # The last to have the weights: lm-eval is free to change how they are held.
         given = capabilities.arguments(plan.matrix)
         measure(loaded, given, plan.matrix.batch_size, place / "utility" / capabilities.FILE)
+
+
+def _judges(plan: Plan) -> Mapping[str, Callable[[], Judge]]:
+    return {name: partial(_loaded_judge, name) for name in plan.matrix.judges}
+
+
+def _generator(
+    plan: Plan, cell: Cell, ask: Ask, adapters: list[Path], loaded: Callable[[], tuple[Any, Any]]
+) -> Generator:
+    """What answers for a cell's epoch."""
+    matrix = plan.matrix
+    if cell.answers:
+        return ImportedGenerator(Path(cell.answers), cell.name)
+    if matrix.remote:
+        return EndpointGenerator(matrix.engine, matrix.model, matrix.endpoint)
+    if matrix.engine == VLLM:
+        return served(plan, _chosen(cell, ask, adapters))
+    return TransformersGenerator(*loaded(), matrix.model, matrix.batch_size)
 
 
 def _chosen(cell: Cell, ask: Ask, adapters: list[Path]) -> list[Path]:
