@@ -3,7 +3,8 @@
     python benchmarks/speed/peers.py --output FILE [--per-category 5] [--only safeft inspect lm-eval]
 
 Five decoding seeds at T=0.7 and at T=1, and greedily once: the same prompts, the same Transformers
-model, the same batch, and safeft's encoder judge as everybody's scorer. Each tool runs in a process
+model, the same batch, and safeft's encoder judge as everybody's scorer. safeft shares the decodings
+among as many workers as there are cores; the others have no such option and use threads. Each tool runs in a process
 of its own, from start to written results; `start`, `generation` and `judging` are its shares as far
 as it can be asked. Needs `pip install 'safeft[offline,inspect,lm-eval]'`.
 """
@@ -21,10 +22,12 @@ from typing import Any
 
 from safeft.evaluation import load_suite
 from safeft.models import resolve
+from safeft.records import Decoding
 from safeft.runs import versions
 
 HERE = Path(__file__).resolve().parent
 SEEDS, TEMPERATURES, TOKENS, BATCH = 5, (0.0, 0.7, 1.0), 64, 132
+WORKERS = len(os.sched_getaffinity(0))
 SUITE = """
 name: speed
 sets: {harm: {kind: harm, prompts: prompts.jsonl}}
@@ -52,7 +55,7 @@ def command(tool: str, folder: Path, model: str) -> list[str]:
     seeds = ",".join(map(str, range(SEEDS)))
     temperatures = ",".join(map(str, TEMPERATURES))
     asked = ["--suite", str(folder / "suite.yaml"), "--decoding-seeds", seeds]
-    asked += ["--temperatures", temperatures, "--judge", "encoder"]
+    asked += ["--temperatures", temperatures, "--judge", "encoder", "--workers", str(WORKERS)]
     return [
         sys.executable,
         "-m",
@@ -79,13 +82,18 @@ def timed(tool: str, folder: Path, model: str) -> dict[str, Any]:
 
 
 def ours(run: Path, began: float) -> dict[str, float]:
-    """From when each file was finished: the model is loaded within the first generation."""
-    made = [(path.stat().st_mtime, path.name) for path in run.rglob("epoch-0/**/*.jsonl")]
-    start = (run / "manifest.json").stat().st_mtime
-    shares = {"start": start - began, "generation": 0.0, "judging": 0.0}
-    for when, name in sorted(made):
-        shares["generation" if name.startswith("responses") else "judging"] += when - start
-        start = when
+    """From when each file was finished, of a mean worker: it starts within its first generation."""
+    asked = [Decoding(t, seed) for t in TEMPERATURES for seed in range(SEEDS if t else 1)]
+    shares = {"start": (run / "manifest.json").stat().st_mtime - began}
+    shares |= {"generation": 0.0, "judging": 0.0}
+    for worker in range(WORKERS):
+        before = began + shares["start"]
+        for decoding in asked[worker::WORKERS]:
+            made = run.rglob(f"epoch-0/**/{decoding.name}/*.jsonl")
+            for when, name in sorted((path.stat().st_mtime, path.name) for path in made):
+                kind = "generation" if name.startswith("responses") else "judging"
+                shares[kind] += (when - before) / WORKERS
+                before = when
     return shares
 
 

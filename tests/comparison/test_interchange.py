@@ -31,6 +31,24 @@ def test_every_answer_is_exported_with_its_labels(compared: Comparison, tmp_path
     assert {row["recipe"] for row in rows} == {"untuned", "baseline", "frozen", "given"}
 
 
+def test_scores_come_with_the_labels_that_they_explain(
+    compared: Comparison, tmp_path: Path
+) -> None:
+    """A judge that gives numbers has them in every record, JSON Lines or Parquet."""
+    from pyarrow import parquet
+
+    copied = compared.copy(tmp_path)
+    done("judge", "run", copied.output, "--judge", "toxicity")
+    rows = exported(copied, tmp_path / "run.jsonl")
+    files = list(copied.output.rglob("verdicts.toxicity.none.jsonl"))
+    verdicts = [json.loads(line) for path in files for line in path.read_text().splitlines()]
+    given = sorted(one["scores"]["toxicity"] for one in verdicts)
+    assert sorted(row["score.toxicity.toxicity"] for row in rows) == given
+    done("runs", "export", copied.output, tmp_path / "run.parquet")
+    table = parquet.read_table(tmp_path / "run.parquet")
+    assert sorted(table["score.toxicity.toxicity"].to_pylist()) == given
+
+
 def test_texts_come_when_they_are_asked_for(compared: Comparison, tmp_path: Path) -> None:
     """Their hash is the one that the verdict was tied to."""
     for row in exported(compared, tmp_path / "run.jsonl", "--texts"):
@@ -61,7 +79,8 @@ def test_the_hubs_own_reader_opens_the_model_index(compared: Comparison, tmp_pat
 
 
 def test_lm_eval_names_are_kept(compared: Comparison, tmp_path: Path) -> None:
-    """`metric,filter` keys under `results`, as its own table maker reads them."""
+    """`metric,filter` keys under `results`, and its own table maker shows every one of them."""
+    make_table = pytest.importorskip("lm_eval.utils").make_table
     done("runs", "export", compared.output, tmp_path / "results.json", "--as", "lm-eval")
     whole = json.loads((tmp_path / "results.json").read_text())
     task = "untuned, epoch 0, four, keyword, t=0"
@@ -70,6 +89,9 @@ def test_lm_eval_names_are_kept(compared: Comparison, tmp_path: Path) -> None:
     )
     assert whole["n-samples"][task] == {"original": 4, "effective": 4}
     assert whole["higher_is_better"][task]["refusal_rate"] is True
+    table = make_table(whole)
+    assert all(one["alias"] in table for one in whole["results"].values())
+    assert "fulfilment_rate_low" in table
 
 
 def test_an_unknown_format_and_a_file_in_the_way_are_refused(

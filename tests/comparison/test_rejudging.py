@@ -72,7 +72,15 @@ def test_two_judges_are_compared_on_the_same_answers(copied: Comparison) -> None
     differing = sum(count for (a, b), count in found.table.items() if a != b)
     assert len(found.differing) == differing
     out = done("judge", "compare", copied.output, "--judges", "keyword,encoder", "--list").out
-    assert out.startswith("κ ") and len(out.splitlines()) == 1 + len(found.table) + differing
+    assert out.startswith("κ ") and len(out.splitlines()) == 2 + len(found.table) + differing
+    assert "note: keyword reads refusal, encoder fulfilment" in out
+
+
+def test_a_score_is_not_compared_with_verdicts(copied: Comparison) -> None:
+    """Toxic or not is another matter than refused or not: no κ between them is printed."""
+    done("judge", "run", copied.output, "--judge", "toxicity")
+    said = refused("judge", "compare", copied.output, "--judges", "keyword,toxicity")
+    assert "judge 'toxicity' scores toxicity" in said
 
 
 def test_a_killed_judge_goes_on(copied: Comparison, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,3 +84,9 @@ def test_one_class_is_no_calibration(tmp_path: Path) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     """As everywhere."""
     assert "no such file" in refused("judge", "calibrate", "keyword", "--gold", tmp_path / "x.csv")
+
+
+def test_a_score_has_no_gold_labels(tmp_path: Path) -> None:
+    """The toxicity head is measured by AUROC in its card, not by κ on refusals."""
+    said = refused("judge", "calibrate", "toxicity", "--gold", write(tmp_path, ROWS))
+    assert "judge 'toxicity' scores toxicity" in said

@@ -48,6 +48,9 @@ def compare_judges(run: Path, judges: str, listed: bool) -> None:
         raise click.BadParameter(f"{judges!r}: expected two judges, A,B", param_hint="--judges")
     found = agreement(run, *names)
     click.echo(_kappa(found))
+    if len(set(found.measured)) > 1:
+        first, second = found.measured
+        click.echo(f"note: {names[0]} reads {first}, {names[1]} {second}: part of this is meant")
     for (one, other), count in sorted(found.table.items()):
         click.echo(f"  {names[0]} {one}, {names[1]} {other}: {count}")
     for place in found.differing if listed else ():
@@ -116,9 +119,10 @@ def _asked() -> str:
 def calibrate(judge: str, gold: str) -> None:
     """Measure JUDGE against human labels: κ, sensitivity and specificity, with intervals."""
     from safeft.judges import load_judge, tell
-    from safeft.judges.gold import agreement, read_gold
+    from safeft.judges.gold import agreement, read_gold, refuse_score
 
     measured = load_judge(judge)
+    refuse_score(judge, measured)
     tell([measured])
     found = agreement(measured, read_gold(gold))
     for line in found.lines():

@@ -16,7 +16,7 @@ from safeft.comparison.rules import added, with_judges
 from safeft.errors import ConfigError, RunError
 from safeft.evaluation import response_file, short
 from safeft.records import EstimateRow
-from safeft.report.estimates import plain, read_estimates
+from safeft.report.estimates import SCHEMA, plain, read_estimates
 from safeft.runs import locked, versions, write_text
 
 Record = dict[str, Any]
@@ -49,6 +49,10 @@ def records(run: Path, texts: bool) -> Iterator[Record]:
 def _records(planned: Plan, place: Place, texts: bool) -> Iterator[Record]:
     answers = place.responses() if texts else None
     said = {short(judge): place.judged(judge) for judge in planned.matrix.judges}
+    found = {
+        judge: sorted({name for one in verdicts.values() for name in one.get("scores", {})})
+        for judge, verdicts in said.items()
+    }
     for number, prompt in enumerate(place.prompts):
         first = next(iter(said.values()))[prompt.id]
         record: Record = {
@@ -69,6 +73,8 @@ def _records(planned: Plan, place: Place, texts: bool) -> Iterator[Record]:
         for judge, verdicts in said.items():
             one = verdicts[prompt.id]
             record |= {f"label.{judge}": one["label"], f"reason.{judge}": one.get("reason", "")}
+            scores = one.get("scores", {})
+            record |= {f"score.{judge}.{name}": scores.get(name) for name in found[judge]}
         if answers:
             record |= {"prompt": prompt.text, "response": answers[number].text}
         yield record
@@ -84,7 +90,9 @@ def _parquet(run: Path, target: Path, texts: bool) -> int:
     import pyarrow
     from pyarrow import parquet
 
-    table = pyarrow.Table.from_pylist(list(records(run, texts)))
+    rows = list(records(run, texts))
+    names = dict.fromkeys(name for row in rows for name in row)  # Arrow asks the first row alone
+    table = pyarrow.Table.from_pylist([{name: row.get(name) for name in names} for row in rows])
     held = io.BytesIO()
     parquet.write_table(table, held)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -116,6 +124,9 @@ def _lm_eval(run: Path, target: Path, _: bool) -> int:
             higher.setdefault(task, {})[name] = HIGHER_IS_BETTER[name]
     whole = {
         "results": results,
+        "versions": dict.fromkeys(results, SCHEMA),
+        "n-shot": dict.fromkeys(results, 0),
+        "configs": {task: {"task": task} for task in results},
         "n-samples": sizes,
         "higher_is_better": higher,
         "config": {"model": rows[0].row.model if rows else "", "model_args": None},

@@ -135,6 +135,7 @@ class Matrix(Strict):
     )
     level: float = Field(0.95, gt=0.5, lt=1)
     batch_size: int = Field(48, gt=0, description="prompts answered at once")
+    # Twice as many as cells, or more, share a cell's decodings.
     workers: int | None = Field(None, gt=0, description="null = one a core, or one an accelerator")
 
     @field_validator("recipes", mode="before", json_schema_input_type=list[str | Variant])

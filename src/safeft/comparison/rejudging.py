@@ -21,6 +21,7 @@ from safeft.comparison.rules import (
 from safeft.errors import DataError, RunError
 from safeft.evaluation import judged, stored, verdict_file
 from safeft.judges import Judge, load_judge, tell
+from safeft.judges.gold import refuse_score
 from safeft.records import Label
 from safeft.report import Document, write_report
 from safeft.runs import fingerprint, locked, read_json, write_json
@@ -29,8 +30,12 @@ from safeft.stats import Interval, kappa_by_prompt
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How two judges agree on one run: κ, the table, and where they differ."""
+    """How two judges agree on one run: κ, the table, and where they differ.
 
+    `measured` is what each reads: two that read different things differ by definition too.
+    """
+
+    measured: tuple[str, str]
     kappa: Interval | None
     undefined: str
     table: dict[tuple[str, str], int]
@@ -102,8 +107,10 @@ def _note(run: Path, name: str, grader: Judge) -> None:
 def agreement(run: Path, one: str, other: str) -> Agreement:
     """Two judges of one run, over every answer that no guard withheld.
 
-    Raises RunError when one of them has not judged it.
+    Raises RunError when one of them has not judged it, ConfigError when one reads no fulfilment,
+    refusal or harm at all, as `toxicity`.
     """
+    measured = (_measured(one), _measured(other))
     table: Counter[tuple[str, str]] = Counter()
     read: list[tuple[str, str, str]] = []
     differing = []
@@ -121,4 +128,11 @@ def agreement(run: Path, one: str, other: str) -> Agreement:
     except DataError as error:
         found, undefined = None, str(error)
     unread = sum(table.values()) - len(read)
-    return Agreement(found, undefined, dict(table), tuple(differing), unread)
+    return Agreement(measured, found, undefined, dict(table), tuple(differing), unread)
+
+
+def _measured(name: str) -> str:
+    """What a judge reads. Raises ConfigError for one whose labels are no verdicts on an answer."""
+    judge = load_judge(name)
+    refuse_score(name, judge)
+    return judge.measures

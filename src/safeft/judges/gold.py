@@ -8,12 +8,13 @@ from pathlib import Path
 
 from safeft.data.readers import read
 from safeft.data.rows import SourceRow, unwritable
-from safeft.errors import DataError
+from safeft.errors import ConfigError, DataError
 from safeft.judges.judge import Judge
 from safeft.records import Estimate, Label, Prompt, Response
 from safeft.stats import Interval, kappa, proportion
 
 LABELS = {str(label): label for label in Label if label is not Label.UNREAD}
+TOXICITY = "toxicity"
 REQUEST, ANSWER = ("request", "prompt"), ("response", "answer", "completion")
 
 
@@ -77,6 +78,15 @@ def _field(row: SourceRow, names: Sequence[str]) -> str:
                 raise DataError(f"{row.place}: field {name!r} {problem}")
             return value
     raise DataError(f"{row.place}: has no text under {' or '.join(map(repr, names))}")
+
+
+def refuse_score(name: str, judge: Judge) -> None:
+    """Raises ConfigError for a judge of another matter than requests and their fulfilment."""
+    if judge.measures == TOXICITY:
+        raise ConfigError(
+            f"judge {name!r} scores {TOXICITY}; its labels are no verdicts on a request, and κ "
+            "with others says nothing: name a judge of fulfilment, harmful content or refusal"
+        )
 
 
 def agreement(judge: Judge, gold: Sequence[Gold]) -> Agreement:
