@@ -82,12 +82,22 @@ def test_estimates_hold_exactly_the_documented_keys(compared: Comparison) -> Non
         assert {frozenset(row) for row in record[part]} == {frozenset(keys)}
 
 
+def test_every_report_names_its_engine(compared: Comparison) -> None:
+    """In the page, the Markdown and the table of every row."""
+    for name in ("report.md", "report.html"):
+        text = (compared.output / name).read_text()
+        assert "engine" in text and "transformers" in text.partition("engine")[2]
+    rows = read_estimates(compared.output / "estimates.json")
+    assert rows.provenance["engine"] == "transformers"
+
+
 def test_every_metric_and_component_is_documented(compared: Comparison) -> None:
     """A reader can look up whatever a line is called."""
     document = read_estimates(compared.output / "estimates.json")
     metrics = {entry.row.metric for entry in document.estimates}
     assert metrics <= documented()["Metrics"]
     assert {"flip_rate", "gain_share", "over_refusal_rate", "train_seconds"} <= metrics
+    assert "stability_index" in metrics
     text = DOCS.read_text()
     assert all(f"`{entry.component}`" in text for entry in document.variance)
 
@@ -122,6 +132,23 @@ def test_a_rate_is_the_share_of_its_verdicts(compared: Comparison) -> None:
             and entry.row.suite == "four"  # not its look-alikes
         ]
         assert value == pytest.approx(labels.count(label) / 8)
+
+
+def test_answers_that_were_cut_off_are_counted(compared: Comparison) -> None:
+    """Twelve tokens end few answers: their share is in the estimates, from the files themselves."""
+    document = read_estimates(compared.output / "estimates.json")
+    ends = []
+    for path in compared.output.glob("cells/*/epoch-2/four/harm/t0/verdicts.keyword.none.jsonl"):
+        if read_json(path.parents[4] / "cell.json")["name"] == "baseline":
+            ends += [record["finish"] for record in read_lines(path)]
+    (found,) = [
+        entry.value
+        for entry in document.estimates
+        if (entry.row.recipe, entry.row.metric) == ("baseline", "cut_off_rate")
+        and entry.row.temperature == 0
+    ]
+    assert 0 < found.estimate == pytest.approx(ends.count("length") / 8)
+    assert "cut off" in (compared.output / "report.md").read_text()
 
 
 def test_seconds_are_of_the_whole_training(compared: Comparison) -> None:

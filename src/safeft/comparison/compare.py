@@ -183,6 +183,7 @@ def _provenance(planned: Plan) -> dict[str, str]:
         "data": data,
         "suite": " ".join([suite, *planned.suite.sources]),
         "model": _model(planned.matrix),
+        "engine": _engines(planned),
         **versions(),
     }
 
@@ -191,6 +192,13 @@ def _model(matrix: Matrix) -> str:
     if matrix.remote or not matrix.asked:
         return identity_of(matrix)
     return f"{matrix.model} ({identity_of(matrix).rpartition('@')[2][:12]})"
+
+
+def _engines(planned: Plan) -> str:
+    """Whatever answered, as the estimates name it."""
+    if planned.matrix.remote:
+        return f"openai ({planned.matrix.engine})"
+    return ", ".join(sorted({engine_of(planned, cell) for cell in planned.cells}))
 
 
 def _beside(*labels: dict[str, str]) -> dict[str, str]:

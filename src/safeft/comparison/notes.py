@@ -16,7 +16,8 @@ from safeft.comparison.estimating import cubes, read, utilities
 from safeft.comparison.multipliers import at_chance
 from safeft.comparison.naming import TAP, compared
 from safeft.comparison.readings import Arm, Floats, arms, last, utility
-from safeft.judges import load_judge
+from safeft.evaluation import Suite
+from safeft.judges import load_judge, worth
 from safeft.records import Row
 from safeft.report import Run
 from safeft.runs import read_json
@@ -51,16 +52,7 @@ def notes(plan: Plan, labels: Mapping[str, str]) -> tuple[str, ...]:
     found = [_judge(name) for name in matrix.judges]
     if matrix.model.startswith("testbed:"):
         found.append("The embedded model checks the mechanism; it is no evidence about your model.")
-    if plan.suite.name == "safeft-44":
-        found.append(
-            "safeft-44 is our own suite in SORRY-Bench's 44 categories; its rates are not "
-            "comparable with published SORRY-Bench rates."
-        )
-    if plan.suite.name.startswith("sorry-bench"):
-        found.append(
-            "SORRY-Bench's rates compare only within one edition and style, by the official judge; "
-            "the published ones are one sampled answer a prompt (temperature 0.7)."
-        )
+    found += _of_suite(plan.suite)
     if "keyword" in matrix.judges:
         found.append("Keyword verdicts are not comparable with published rates; see the encoder's.")
     if len(matrix.training_seeds) < 5:
@@ -75,6 +67,25 @@ def notes(plan: Plan, labels: Mapping[str, str]) -> tuple[str, ...]:
     )
     trained = {_called(name, labels): noted for name, noted in _trained(plan)}
     return (*found, *more, *honoured(plan), *_methods(trained), *_truncations(trained))
+
+
+def _of_suite(suite: Suite) -> Iterator[str]:
+    """What its rates may be laid beside, and what it leaves unasked."""
+    if suite.name == "safeft-44":
+        yield (
+            "safeft-44 is our own suite in SORRY-Bench's 44 categories; its rates are not "
+            "comparable with published SORRY-Bench rates."
+        )
+    if suite.name.startswith("sorry-bench"):
+        yield (
+            "SORRY-Bench's rates compare only within one edition and style, by the official judge; "
+            "the published ones are one sampled answer a prompt (temperature 0.7)."
+        )
+    if suite.first("harm") and not suite.first("over_refusal"):
+        yield (
+            "Nothing harmless was asked, so that over-refusal is unknown: a set of kind "
+            "over_refusal, such as safeft-44-lookalikes, measures it."
+        )
 
 
 def _unread(plan: Plan, labels: Mapping[str, str]) -> Iterator[str]:
@@ -109,11 +120,8 @@ def _unsearched(plan: Plan, labels: Mapping[str, str]) -> Iterator[str]:
 
 
 def _judge(name: str) -> str:
-    """What a judge measures, and how well it agrees with people where that was published."""
-    judge = load_judge(name)
-    published = getattr(judge, "published", None)
-    agreed = f" κ {published.kappa:.2f} with people ({published.source})." if published else ""
-    return f"Judge {name}: measures {judge.measures}.{agreed}"
+    """What a judge measures, and how well it agrees with people."""
+    return worth(name, load_judge(name))
 
 
 def _trained(plan: Plan) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -106,6 +106,25 @@ def reasons(
     return _verdicts(plan, arm, key, draws, (judge, policy), lambda one: one.reason)
 
 
+def cut_off(
+    plan: Plan, arm: Arm, key: str, draws: Sequence[Decoding], judge: str, policy: str
+) -> Floats:
+    """1 where an answer ran into its limit of tokens, 0 where it ended, shape as `labels`.
+
+    NaN where the verdict does not say: earlier versions wrote none.
+    """
+    prompts = plan.suite.prompts[key]
+
+    def read(cell: Cell, draw: Decoding) -> list[float]:
+        place = where(cell.folder / f"epoch-{arm.epoch}", plan.suite, key, draw)
+        said = {one["id"]: one for one in read_lines(place / verdict_file(judge, policy))}
+        ends = [said[one.id].get("finish") for one in prompts]
+        return [math.nan if end is None else float(end == "length") for end in ends]
+
+    found = np.array([[read(cell, draw) for draw in draws] for cell in arm.cells])
+    return found.transpose(0, 2, 1)
+
+
 def scores(
     plan: Plan, arm: Arm, key: str, draws: Sequence[Decoding], judge: str, score: str
 ) -> Floats:

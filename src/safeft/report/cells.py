@@ -21,6 +21,7 @@ HEADINGS = {
     "final_answer_accuracy": "final answer right",
     "choice_accuracy": "choice right",
     "train_seconds": "train s",
+    "cut_off_rate": "cut off",
     "fulfilment_low": "fulfilment, lower bound",
     "fulfilment_high": "fulfilment, upper bound",
     "flip_rate": "flip rate",
@@ -37,6 +38,7 @@ HEADINGS = {
 }
 LM_EVAL = "lm_eval/"  # before a task of lm-eval's, as a metric
 CATEGORY = "category:"  # before a category's number, as a group
+CUT_OFF = "cut_off_rate"
 REASON = "neither_"  # `neither_repetitive` and its like: why answers are `neither`
 SHARES = (
     "exact_match",

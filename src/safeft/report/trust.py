@@ -6,6 +6,7 @@ import math
 
 from safeft.records import EstimateRow, VarianceRow
 from safeft.report.cells import (
+    CUT_OFF,
     REASON,
     TIMES,
     Cell,
@@ -56,12 +57,14 @@ def validity(view: View) -> Section:
 def incoherence(view: View) -> Section:
     """What the answers were that are neither fulfilled nor refused."""
     measured = dict.fromkeys(entry.row.metric for entry in view.document.estimates)
-    metrics = tuple(m for m in measured if m.startswith(REASON) and m != "neither_rate")
+    why = (m for m in measured if m.startswith(REASON) and m != "neither_rate")
+    metrics = (*why, *(m for m in measured if m == CUT_OFF))
     return Section(
         key="incoherence",
         title="Neither fulfilled nor refused",
         caption="Shares of all answers to harmful requests, by the judge's first reason "
-        f"(docs/judging.md). {legend(view)}",
+        "(docs/judging.md); cut off at the limit of tokens, whatever the verdict. "
+        f"{legend(view)}",
         columns=("recipe", *(heading(metric).removeprefix("neither ") for metric in metrics)),
         rows=tuple(
             (Cell(x.name), *(estimate_cell(view.value(x.row, m), m) for m in metrics))
