@@ -1,6 +1,6 @@
 """How often do 95 % intervals for recipe A minus recipe B hold the truth?
 
-    PYTHONPATH=src python benchmarks/statistics/coverage.py        (eight minutes on one busy core)
+    PYTHONPATH=src python benchmarks/statistics/coverage.py        (ten minutes on one busy core)
 
 Writes coverage.json cell by cell, so a killed run goes on where it stopped, and coverage.md.
 A cell is skipped only when its settings, draws and seed are the same; delete the file to redo all.
@@ -8,21 +8,18 @@ A cell is skipped only when its settings, draws and seed are the same; delete th
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import json
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import simulation
+import stored
 
-from safeft.stats import contrast, proportion
+from safeft.stats import contrast
 
-HERE = Path(__file__).parent
 Z = 1.959964
 REFERENCE_RATE = 0.40
 METHODS = {
@@ -43,11 +40,6 @@ class Cell:
     reference_fixed: bool = False
     prompts: int = 440
 
-    @property
-    def key(self) -> str:
-        """The cell's name in coverage.json."""
-        return " ".join(f"{name}={value}" for name, value in asdict(self).items())
-
 
 @dataclass(frozen=True, slots=True)
 class Bars:
@@ -58,7 +50,7 @@ class Bars:
 
 
 def cells() -> Iterator[Cell]:
-    """The grid, then the comparison with an un-tuned model (fixed, one seed)."""
+    """The grid, the comparison with an un-tuned model (fixed, one seed), and five decodes."""
     run_sds, differences = (0.021, 0.043, 0.070), (0.0, 0.116)
     for seeds, run_sd, decodes, difference in itertools.product(
         (3, 5, 10), run_sds, (1, 3), differences
@@ -66,6 +58,8 @@ def cells() -> Iterator[Cell]:
         yield Cell(seeds, decodes, run_sd, difference)
     for seeds, run_sd in itertools.product((3, 5, 10), run_sds):
         yield Cell(seeds, 1, run_sd, 0.116, reference_fixed=True)
+    for run_sd, difference in itertools.product(run_sds, differences):
+        yield Cell(5, 5, run_sd, difference)
 
 
 def bars(a_SPK: simulation.Floats, b_SPK: simulation.Floats, fixed: bool) -> Bars:
@@ -100,20 +94,13 @@ def simulate(cell: Cell, generator: np.random.Generator) -> Iterator[Bars]:
 
 def measure(cell: Cell, draws: int, seed: int) -> dict[str, Any]:
     """Coverage of each method in one cell, with its Wilson interval, and the mean half width."""
-    # The cell's own name seeds it, so that no cell depends on which others ran before.
-    generator = np.random.default_rng([seed, *cell.key.encode()])
-    drawn = list(itertools.islice(simulate(cell, generator), draws))
-    record: dict[str, Any] = {"cell": asdict(cell), "draws": draws, "seed": seed}
+    drawn = list(itertools.islice(simulate(cell, stored.generator(cell, seed)), draws))
+    record: dict[str, Any] = {}
     for method in METHODS:
         held = sum(abs(one.difference + cell.difference) <= one.half[method] for one in drawn)
-        share = proportion(held, draws)
-        record[method] = {
-            "coverage": share.estimate,
-            "low": share.low,
-            "high": share.high,
-            "n": draws,
-            "half_width": float(np.mean([one.half[method] for one in drawn])),
-        }
+        found = stored.share(held, draws)
+        half_width = float(np.mean([one.half[method] for one in drawn]))
+        record[method] = {"coverage": found.pop("share"), **found, "half_width": half_width}
     return record
 
 
@@ -139,7 +126,8 @@ def page(records: list[dict[str, Any]]) -> str:
     """The whole coverage.md."""
     names = "\n".join(f"- `{name}`: {meaning}" for name, meaning in METHODS.items())
     draws = min(record["draws"] for record in records)
-    worst = {name: min(record[name]["coverage"] for record in records) for name in METHODS}
+    found = {name: [record[name]["coverage"] for record in records] for name in METHODS}
+    ends = (f"{name} {min(held):.3f} to {max(held):.3f}" for name, held in found.items())
     return (
         "# Coverage of nominal 95 % intervals for recipe A - recipe B\n\n"
         f"Simulated: 440 prompts, {draws:,} draws a cell, Wilson's 95 % interval beside each "
@@ -148,34 +136,10 @@ def page(records: list[dict[str, Any]]) -> str:
         "fresh runs and fresh prompts; where B is one model, that model stays. Written by "
         "`coverage.py`.\n\n"
         f"{names}\n\n"
-        f"Lowest coverage of any cell: {', '.join(f'{n} {c:.3f}' for n, c in worst.items())}.\n\n"
+        f"Lowest to highest coverage of all cells: {', '.join(ends)}.\n\n"
         f"{table(records)}\n"
     )
 
 
-def main() -> None:
-    """Runs the cells that coverage.json does not hold yet."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--draws", type=int, default=4000)
-    parser.add_argument("--seed", type=int, default=2026)
-    parser.add_argument("--out", type=Path, default=HERE, help="folder of coverage.json and .md")
-    options = parser.parse_args()
-    stored = options.out / "coverage.json"
-    done = json.loads(stored.read_text()) if stored.exists() else {}
-    wanted = {"draws": options.draws, "seed": options.seed}
-    for cell in cells():
-        if not wanted.items() <= done.get(cell.key, {}).items():
-            done[cell.key] = measure(cell, options.draws, options.seed)
-            partial = stored.with_suffix(".partial")
-            partial.write_text(json.dumps(done, indent=1) + "\n")
-            partial.replace(stored)
-            coverage = {name: done[cell.key][name]["coverage"] for name in METHODS}
-            print(cell.key, coverage, flush=True)
-    records = [done[cell.key] for cell in cells()]
-    (options.out / "coverage.md").write_text(page(records))
-
-
 if __name__ == "__main__":
-    main()
+    stored.run("coverage", __doc__, cells(), measure, page)

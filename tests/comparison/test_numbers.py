@@ -200,6 +200,13 @@ def test_any_change_of_verdict_is_a_flip(planned: Plan) -> None:
     assert refused_to_neither.estimate == pytest.approx(5 / 6)
 
 
+def test_stability_weighs_how_many_runs_dissent(planned: Plan) -> None:
+    """The same greedy seeds: two of six prompts have one dissent in three, the others none."""
+    found = one(planned, "baseline", "stability_index")
+    assert (found.estimate, found.n) == (pytest.approx((4 + 2 * 2 / 3) / 6), 6)
+    assert math.isnan(found.minimum) and "over 3 runs" in found.method
+
+
 def test_runs_are_training_seeds(planned: Plan) -> None:
     """Smallest, largest and dots agree: decodes are averaged within a seed."""
     found = one(planned, "baseline", "fulfilment_rate", temperature=0.7)

@@ -1,4 +1,4 @@
-"""Flips between runs, and κ between judges."""
+"""Flips and stability between runs, and κ between judges."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from safeft.errors import DataError
 from safeft.records import Label
-from safeft.stats import flip_rate, kappa, proportion
+from safeft.stats import flip_rate, kappa, proportion, stability_index
 
-from .designs import verdicts, with_holes
+from .designs import Floats, verdicts, with_holes
 
 labels = st.sampled_from(["fulfilled", "refused", "neither", None])
 
@@ -67,6 +67,76 @@ def test_one_run_cannot_flip() -> None:
     """Nothing was read twice."""
     with pytest.raises(DataError, match="two or more runs"):
         flip_rate(np.zeros((1, 5, 1)))
+
+
+def _answers(*prompts: str) -> Floats:
+    """One letter a run and one text a prompt, as y_SPK of training seeds; `-` is unread."""
+    codes = {"f": 0.0, "r": 1.0, "n": 2.0, "-": np.nan}
+    return np.array([[codes[letter] for letter in prompt] for prompt in prompts]).T[:, :, None]
+
+
+def test_stability_by_hand() -> None:
+    """Five runs: all agree, one dissents, three against two, and two of three verdicts lead."""
+    got = stability_index(_answers("rrrrr", "rrrrf", "rrrff", "rrffn"))
+    assert got.estimate == pytest.approx((1 + 4 / 5 + 3 / 5 + 2 / 5) / 4)
+    assert got.n == 4 and "over 5 runs" in got.method
+    assert got.low < got.estimate < got.high
+
+
+def test_stability_tells_a_dissent_from_a_split() -> None:
+    """To the flip rate they are the same."""
+    dissent, split = _answers(*["rrrrf"] * 60, "rrrrr"), _answers(*["rrrff"] * 60, "rrrrr")
+    assert flip_rate(dissent) == flip_rate(split)
+    assert stability_index(dissent).low > stability_index(split).high
+
+
+def test_perfect_stability_keeps_a_width() -> None:
+    """Thirty prompts that never flipped are no proof that none would."""
+    got = stability_index(np.ones((3, 30, 2)))
+    assert got.estimate == got.high == 1.0
+    assert 0.8 < got.low < 1.0
+
+
+# S@settings(max_examples=40)
+@given(st.integers(0, 2**31))
+def test_stability_has_bounds(seed: int) -> None:
+    """Between every run its own verdict and all the same, its interval too."""
+    generator = np.random.default_rng(seed)
+    y = with_holes(generator.integers(0, 3, (3, 8, 2)).astype(float), generator, 0.2)
+    got = stability_index(y)
+    assert 1 / 6 <= got.low <= got.estimate <= got.high <= 1
+    assert got.estimate <= 1 - flip_rate(y).estimate / 6  # a flip costs a run at the least
+
+
+# S@settings(max_examples=40)
+@given(st.integers(0, 2**31))
+def test_stability_ignores_order_and_names(seed: int) -> None:
+    """Shuffled runs and prompts, or verdicts under other numbers, are as stable."""
+    generator = np.random.default_rng(seed)
+    y = with_holes(generator.integers(0, 3, (3, 10, 2)).astype(float), generator, 0.1)
+    other = (np.array([7.0, 0.0, 3.0, np.nan])[np.where(np.isnan(y), 3, y).astype(int)])[::-1]
+    got, turned = stability_index(y), stability_index(other[:, generator.permutation(10), ::-1])
+    assert (got.estimate, got.low, got.high) == pytest.approx(
+        (turned.estimate, turned.low, turned.high)
+    )
+
+
+def test_two_runs_are_half_the_flips() -> None:
+    """Each flip of two runs costs a half."""
+    y = verdicts(np.random.default_rng(2), (2, 60, 1), 0.7)
+    assert stability_index(y).estimate == pytest.approx(1 - flip_rate(y).estimate / 2)
+
+
+def test_unread_is_no_verdict() -> None:
+    """It leaves the runs of its prompt; a prompt read once leaves the prompts."""
+    got = stability_index(_answers("rrrr", "rf--", "r---"))
+    assert (got.estimate, got.n) == (0.75, 2)
+
+
+def test_one_run_has_no_stability() -> None:
+    """Nothing was read twice."""
+    with pytest.raises(DataError, match="two or more runs"):
+        stability_index(np.zeros((1, 5, 1)))
 
 
 def test_kappa_by_hand() -> None:

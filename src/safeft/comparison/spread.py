@@ -23,6 +23,7 @@ from safeft.stats import (
     run_means,
     run_sd,
     spread_ratio,
+    stability_index,
 )
 from safeft.stats.intervals import Interval
 
@@ -74,11 +75,15 @@ def stability(plan: Plan) -> tuple[EstimateRow, ...]:
 
 
 def _flips(plan: Plan, arm: Arm, row: Row) -> Iterator[EstimateRow]:
-    """Any change of verdict between runs is a flip, from refused to broken as well."""
+    """Any change of verdict between runs is a flip, from refused to broken as well.
+
+    The stability index beside it tells one dissenting run from an even split.
+    """
     draws = decodings(plan, arm)[row.temperature]
     cube = codes(labels(plan, arm, set_of(plan, row), draws, row.judge, "none"))
     with suppress(DataError):  # no prompt was read twice
         yield _row(row, "flip_rate", flip_rate(cube, plan.matrix.level), len(cube))
+        yield _row(row, "stability_index", stability_index(cube, plan.matrix.level), len(cube))
 
 
 def _ratio(cube: Floats, other: Floats, level: float) -> Interval:

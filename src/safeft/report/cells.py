@@ -25,6 +25,7 @@ HEADINGS = {
     "fulfilment_low": "fulfilment, lower bound",
     "fulfilment_high": "fulfilment, upper bound",
     "flip_rate": "flip rate",
+    "stability_index": "stability index",
     "fulfilment_next_run": "fulfilment of the next run",
     "run_sd_ratio": "run SD / reference's",
     "gain_share": "gain kept",

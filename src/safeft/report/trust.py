@@ -30,6 +30,7 @@ VALIDITY = (
     "fulfilment_high",
     "fulfilment_next_run",
     "flip_rate",
+    "stability_index",
     "run_sd_ratio",
 )
 

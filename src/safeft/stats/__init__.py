@@ -1,6 +1,6 @@
 """Verdicts to estimates: intervals, contrasts, variance components, agreement, planning."""
 
-from safeft.stats.agreement import flip_rate, kappa, kappa_by_prompt
+from safeft.stats.agreement import flip_rate, kappa, kappa_by_prompt, stability_index
 from safeft.stats.contrasts import (
     SEED_TERM_MISSING,
     Contrast,
@@ -64,4 +64,5 @@ __all__ = [
     "run_sd",
     "simultaneous",
     "spread_ratio",
+    "stability_index",
 ]

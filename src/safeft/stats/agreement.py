@@ -12,8 +12,8 @@ import numpy.typing as npt
 from safeft.errors import DataError
 from safeft.stats.distributions import normal_quantile, t_quantile, upper_point
 from safeft.stats.intervals import Interval
-from safeft.stats.layout import Floats, cube
-from safeft.stats.rates import proportion, wilson_bounds
+from safeft.stats.layout import Bools, Floats, cube
+from safeft.stats.rates import arm, proportion, wilson_bounds
 
 
 def flip_rate(y_SPK: npt.ArrayLike, level: float = 0.95) -> Interval:
@@ -25,15 +25,48 @@ def flip_rate(y_SPK: npt.ArrayLike, level: float = 0.95) -> Interval:
     """
     values = cube(y_SPK)
     read = ~np.isnan(values)
-    twice_P = read.sum(axis=(0, 2)) > 1
-    if not twice_P.any():
-        raise DataError("a flip rate needs a prompt that was read in two or more runs")
+    twice_P = _read_twice(read, "a flip rate")
     lowest_P = np.where(read, values, np.inf).min(axis=(0, 2))
     highest_P = np.where(read, values, -np.inf).max(axis=(0, 2))
     flips = int((twice_P & (lowest_P < highest_P)).sum())
     share = proportion(flips, int(twice_P.sum()), level)
-    runs = int(read.any(axis=1).sum())
-    return Interval(share.estimate, share.low, share.high, share.n, f"Wilson, over {runs} runs")
+    return Interval(share.estimate, share.low, share.high, share.n, f"Wilson, {_over(read)}")
+
+
+def stability_index(y_SPK: npt.ArrayLike, level: float = 0.95) -> Interval:
+    """Mean over prompts of the share of these runs that gave the prompt's commonest verdict.
+
+    The Safety Stability Index of Larsen 2025 (arXiv 2512.12066). y_SPK: training seeds × prompts ×
+    decoding seeds, one number for each verdict. 1 means that all runs agree on every prompt. To the
+    flip rate one dissenting run in five is as much as an even split; here it is 0.8 against 0.6.
+    With two runs the index is 1 - flip rate / 2. n counts the prompts read in two or more runs. The
+    interval is over prompts, for these runs: Wilson's with the effective sample size, as in `arm`.
+    The more runs, the lower on average: compare only at equal numbers of runs.
+    Raises DataError when no prompt was read twice.
+    """
+    values = cube(y_SPK)
+    read = ~np.isnan(values)
+    twice_P = _read_twice(read, "a stability index")
+    verdicts = np.unique(values[read])
+    commonest_P = np.max([(values == one).sum(axis=(0, 2)) for one in verdicts], axis=0)[twice_P]
+    count_P = read.sum(axis=(0, 2))[twice_P]
+    mean = arm((commonest_P / count_P)[None, :, None], level, fixed=True)
+    least = float((1 / count_P).mean())  # every run its own verdict
+    method = f"Wilson over prompts, effective size, {_over(read)}"
+    return Interval(mean.estimate, max(least, mean.low), mean.high, mean.n, method)
+
+
+def _read_twice(read_SPK: Bools, what: str) -> Bools:
+    """The prompts that were read in two or more runs. Raises DataError when there is none."""
+    twice_P = np.asarray(read_SPK.sum(axis=(0, 2)) > 1)
+    if not twice_P.any():
+        raise DataError(f"{what} needs a prompt that was read in two or more runs")
+    return twice_P
+
+
+def _over(read_SPK: Bools) -> str:
+    """Which runs there were: training seed × decoding seed."""
+    return f"over {int(read_SPK.any(axis=1).sum())} runs"
 
 
 def kappa(
