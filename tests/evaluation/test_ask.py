@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +132,52 @@ def test_judging_goes_on_where_it_stopped(
     assert judged(lambda: resuming, RESPONSES, path) == expected
     assert path.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
     assert resuming.calls == whole.calls - fails == 3 - fails
+
+
+class Streamed:
+    """A judge behind an endpoint: hands its verdicts over last to first, and fails on request."""
+
+    name = "streamed@1"
+    measures = "fulfilment"
+
+    def __init__(self, fails: int | None = None) -> None:
+        self.fails, self.read = fails, list[str]()
+
+    def verdicts(self, responses: Sequence[Response]) -> Iterator[Verdict]:
+        for one in responses[::-1]:
+            if len(self.read) == self.fails:
+                raise SafeftError("no answer")
+            self.read.append(one.text)
+            yield Verdict(one.prompt.id, Label.REFUSED, self.name)
+
+    def __call__(self, responses: Sequence[Response]) -> list[Verdict]:
+        raise AssertionError("a judge that streams is asked for its stream")
+
+
+@pytest.mark.parametrize("fails", [0, 1, 299, 599])
+def test_a_verdict_that_was_paid_for_is_kept(tmp_path: Path, fails: int) -> None:
+    """Of a judge that hands verdicts over as they come, nothing is lost and nothing asked twice."""
+    failing, resuming, path = Streamed(fails), Streamed(), tmp_path / "v.jsonl"
+    with pytest.raises(SafeftError, match="no answer"):
+        judged(lambda: failing, RESPONSES, path)
+    assert len(path.with_name("v.jsonl.partial").read_text().splitlines()) == fails
+    found = judged(lambda: resuming, RESPONSES, path)
+    assert [one.prompt_id for one in found] == [one.prompt.id for one in RESPONSES]
+    texts = [one.text for one in RESPONSES]
+    assert sorted([*failing.read, *resuming.read]) == sorted(texts)
+    assert judged(never, RESPONSES, path) == found
+
+
+@pytest.mark.parametrize("count", [0, 2], ids=["one too few", "one too many"])
+def test_a_stream_that_does_not_match_is_refused(tmp_path: Path, count: int) -> None:
+    """Every response gets one verdict, whatever the order."""
+
+    class Confused(Streamed):
+        def verdicts(self, responses: Sequence[Response]) -> Iterator[Verdict]:
+            yield from [*super().verdicts(responses[:1])] * count
+
+    with pytest.raises(SafeftError, match="judge streamed@1 did not return one verdict per"):
+        judged(Confused, RESPONSES[:1], tmp_path / "v.jsonl")
 
 
 def test_a_kill_while_verdicts_are_written_is_invisible(reader: Make, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from endpoint import Server, completion, message, serving
 
-from safeft.errors import ConfigError, ModelError, SafeftError
+from safeft.errors import ConfigError, ModelError, SafeftError, TooLongError
 from safeft.evaluation import respond
 from safeft.generation.endpoint import EndpointGenerator
 from safeft.generation.schema import Endpoint
@@ -127,6 +127,48 @@ def test_what_will_never_succeed_is_a_users_error(server: Server, status: int) -
     with pytest.raises(ModelError, match=rf"127\.0\.0\.1.* refuses .*{status}.*no such model"):
         asking(server, concurrency=1)(PROMPTS, SAMPLED)
     assert sum(server.seen.values()) < len(PROMPTS)
+
+
+TOO_LONG: list[tuple[int, object]] = [
+    (400, {"error": {"code": "context_length_exceeded", "message": "Please shorten."}}),
+    (400, {"object": "error", "message": "This model's maximum context length is 9 tokens."}),
+    (400, {"error": {"code": 400, "message": "longer than the maximum model length of 9"}}),
+    (400, {"error": {"code": 400, "type": "exceed_context_size_error", "message": "too much"}}),
+    (413, {"error": {"message": "Please reduce the length of the messages or completion."}}),
+    (422, {"error": "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 9"}),
+]
+
+
+@pytest.mark.parametrize(("status", "said"), TOO_LONG)
+def test_a_prompt_beyond_the_context_costs_no_other(
+    server: Server, tmp_path: Path, status: int, said: object
+) -> None:
+    """In the words of several servers: it is named at the end, and all others are kept."""
+    server.fault = lambda one, text, _: text == "question 0" and not one.answer(status, said)
+    with pytest.raises(TooLongError, match=r"prompt 's/harm/0' is too long for m at http://127"):
+        respond(lambda: asking(server, concurrency=1), PROMPTS, SAMPLED, tmp_path / "r.jsonl")
+    kept = (tmp_path / "r.jsonl.partial").read_text().splitlines()
+    assert len(kept) == 11 and set(server.seen.values()) == {1}
+
+
+def test_a_request_that_is_quoted_back_is_not_taken_for_too_long(server: Server) -> None:
+    """Only the server's own words count: a prompt may speak of its context length."""
+    quoted = [{"loc": ["body"], "msg": "no such field", "input": "my context length"}]
+    server.fault = lambda one, *_: not one.answer(422, {"detail": quoted})
+    with pytest.raises(ModelError, match="refuses") as no:
+        asking(server, concurrency=1)(PROMPTS, SAMPLED)
+    assert not isinstance(no.value, TooLongError) and sum(server.seen.values()) < len(PROMPTS)
+
+
+def test_a_prompt_beyond_the_context_may_be_skipped(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As judges want it: answered with nothing, which no pattern reads, and told."""
+    server.fault = lambda one, text, _: text == "question 5" and not one.answer(*TOO_LONG[0])
+    generator = EndpointGenerator(server.url, "m", Endpoint(), skip_long=True)
+    found = generator(PROMPTS, SAMPLED)
+    assert [one.text for one in found] == [*texts(PROMPTS[:5]), "", *texts(PROMPTS[6:])]
+    assert "a prompt gets no answer: it is too long for m" in caplog.text
 
 
 def test_filtered_cut_and_refused_answers_are_told_apart(server: Server) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib.util
+import json
+from collections.abc import Callable, Sequence
 from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import refused
 
 from safeft.errors import ConfigError
+from safeft.evaluation.ask import StreamingJudge
 from safeft.judges import catalogue, judge_names, load_judge
 from safeft.records import Label, Response, Verdict
 
@@ -70,3 +75,53 @@ def test_a_broken_entry_point_is_named(install: Any, value: str) -> None:
     install(other=value)
     with pytest.raises(ConfigError, match=r"judge 'other' \(.+\): "):
         load_judge("other")
+
+
+OWN: dict[str, Any] = {
+    "name": "mine",
+    "model": "testbed:aligned",
+    "measures": "fulfilment",
+    "template": {"text": "Q {question} A {answer} met?"},
+    "read": {"pattern": "(?P<verdict>yes|no)", "labels": {"yes": "fulfilled", "no": "refused"}},
+}
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Callable[..., Path]:
+    """Writes the YAML of a judge of one's own."""
+
+    def write(**values: Any) -> Path:
+        path = tmp_path / "mine.yaml"
+        path.write_text(json.dumps(OWN | values))
+        return path
+
+    return write
+
+
+def test_the_engine_is_no_part_of_a_judges_name(written: Callable[..., Path]) -> None:
+    """The same weights under vLLM are the same judge, whatever the engine is told."""
+    name = load_judge(str(written())).name
+    served = written(engine="vllm", vllm={"max_model_len": 512})
+    assert load_judge(str(served)).name == name
+
+
+def test_arguments_of_vllm_need_vllm(written: Callable[..., Path]) -> None:
+    """They would be ignored."""
+    with pytest.raises(ConfigError, match="vllm: its arguments need `engine: vllm`"):
+        load_judge(str(written(vllm={"max_model_len": 512})))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vLLM is installed")
+def test_an_engine_that_is_not_installed_is_told_first(written: Callable[..., Path]) -> None:
+    """Before anything is read or asked: exit 2, and what to install."""
+    calibrate = ("judge", "calibrate", written(engine="vllm"), "--gold", "nowhere.jsonl")
+    assert "vllm is not installed; pip install 'safeft[vllm]'" in refused(*calibrate)
+
+
+def test_an_endpoints_judge_streams_and_no_other_does(written: Callable[..., Path]) -> None:
+    """What an endpoint answered is paid for; scores of other judges may depend on their batch."""
+    url = "http://localhost:1/v1"
+    kinds = [isinstance(load_judge(name), StreamingJudge) for name in ("encoder", "keyword")]
+    assert kinds == [False, False]
+    assert not isinstance(load_judge(str(written())), StreamingJudge)
+    assert isinstance(load_judge(str(written(engine=url))), StreamingJudge)

@@ -18,7 +18,7 @@ from processes import done, refused
 from judges.conftest import SERVED, Named, Repository
 from safeft.assets import find, folder, read_yaml
 from safeft.errors import ModelError
-from safeft.judges import load_judge
+from safeft.judges import load_judge, worth
 from safeft.judges.gold import Gold
 from safeft.judges.schema import JudgeFile
 from safeft.records import Label, Prompt, Response
@@ -152,6 +152,9 @@ def test_a_report_counts_what_a_guard_model_did_not_say(named: Named, answered: 
     rates = {row["metric"]: row["estimate"] for row in rows if row["judge"] == judge}
     assert rates["unread_rate"] == 1
     assert "fulfilment_rate" not in rates and "refusal_rate" not in rates
+    notes = json.loads((answered / "estimates.json").read_text())["notes"]
+    assert worth(judge, load_judge(judge)) in notes  # what each measures, and its κ or none
+    assert worth("keyword", load_judge("keyword")) in notes
 
 
 def test_a_run_is_graded_by_a_guard_model_that_passes_its_gold_cases(

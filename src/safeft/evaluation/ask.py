@@ -15,6 +15,8 @@ from safeft.judges import Judge
 from safeft.records import Decoding, Label, Prompt, Response, Verdict
 from safeft.runs import Lines, read_lines
 
+Judged = tuple[Response, Verdict]
+
 
 @runtime_checkable
 class Batched(Protocol):
@@ -36,6 +38,18 @@ class Streaming(Protocol):
 
     def __call__(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[Response]:
         """One response per prompt, in order."""
+
+
+@runtime_checkable
+class StreamingJudge(Protocol):
+    """A judge that reads each response by itself and hands over each verdict as it comes."""
+
+    @property
+    def name(self) -> str:
+        """The judge's identity."""
+
+    def verdicts(self, responses: Sequence[Response]) -> Iterator[Verdict]:
+        """One verdict per response, in any order."""
 
 
 def respond(
@@ -80,19 +94,39 @@ def stored(path: Path, prompts: Sequence[Prompt]) -> list[Response]:
 def judged(judge: Callable[[], Judge], responses: Sequence[Response], path: Path) -> list[Verdict]:
     """The verdicts stored at `path`, in response order; what is missing is judged.
 
-    Parts depend on the whole list, as batches do: a judge's scores may depend on its batch.
     Raises SafeftError when the judge does not return one verdict per response, in order, and
     StoredError when another judge has begun the file.
     """
     if not path.is_file():
         with Lines(path) as lines:
             done = _begun(lines, judge)
-            for start in range(0, len(responses), 256):
-                part = responses[start : start + 256]
-                if not all(one.prompt.id in done for one in part):
-                    pairs = zip(part, _verdicts(judge(), part), strict=True)
-                    lines.append(_verdict(*pair) for pair in pairs if pair[1].prompt_id not in done)
+            if any(one.prompt.id not in done for one in responses):
+                for read in _read(judge(), responses, done):
+                    lines.append(_verdict(*pair) for pair in read if pair[1].prompt_id not in done)
     return read_verdicts(path, [one.prompt for one in responses])
+
+
+def _read(judge: Judge, responses: Sequence[Response], done: set[str]) -> Iterator[list[Judged]]:
+    """What is still missing, in the pieces in which it is stored."""
+    if isinstance(judge, StreamingJudge):
+        yield from _streamed(judge, [one for one in responses if one.prompt.id not in done])
+        return
+    # Parts depend on the whole list, as batches do: a judge's scores may depend on its batch.
+    for start in range(0, len(responses), 256):
+        part = responses[start : start + 256]
+        if not all(one.prompt.id in done for one in part):
+            yield list(zip(part, _verdicts(judge, part), strict=True))
+
+
+def _streamed(judge: StreamingJudge, missing: Sequence[Response]) -> Iterator[list[Judged]]:
+    """One by one, so that a verdict that was paid for is kept, whatever becomes of the next."""
+    left = {one.prompt.id: one for one in missing}
+    for verdict in judge.verdicts([plain(one) for one in missing]):
+        if verdict.prompt_id not in left:
+            raise _confused(judge.name)
+        yield [(left.pop(verdict.prompt_id), verdict)]
+    if left:
+        raise _confused(judge.name)
 
 
 def _begun(lines: Lines, judge: Callable[[], Judge]) -> set[str]:
@@ -109,10 +143,14 @@ def _begun(lines: Lines, judge: Callable[[], Judge]) -> set[str]:
 def _verdicts(judge: Judge, part: Sequence[Response]) -> list[Verdict]:
     verdicts = judge([plain(one) for one in part])
     if [one.prompt_id for one in verdicts] != [one.prompt.id for one in part]:
-        raise SafeftError(
-            f"judge {judge.name} did not return one verdict per response, in order; mend the judge"
-        )
+        raise _confused(judge.name)
     return verdicts
+
+
+def _confused(judge: str) -> SafeftError:
+    return SafeftError(
+        f"judge {judge} did not return one verdict per response, in order; mend the judge"
+    )
 
 
 def plain(response: Response) -> Response:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
@@ -9,30 +11,46 @@ from functools import cached_property
 from threading import Lock
 from typing import Any
 
-from safeft.errors import ModelError, SafeftError, UserError
+from safeft.errors import ModelError, PromptError, SafeftError, TooLongError, UserError
 from safeft.generation.schema import Endpoint, installed
 from safeft.records import Decoding, Finish, Prompt, Response
 
+_LOG = logging.getLogger("safeft")
 FILTERED = "content_filter"
+# The words for a prompt that leaves no room for an answer: OpenAI's and vLLM's, those of SGLang,
+# llama.cpp, Mistral and Together; newer vLLM's and xAI's; Groq's; Anthropic's; Google's; TGI's.
+_TOO_LONG = re.compile(
+    r"context[ _](?:length|size|window)|maximum (?:model|prompt) length|reduce the length of the"
+    r"|(?:prompt|input) is too long|input token count|`inputs` tokens \+",
+    re.IGNORECASE,
+)
 
 
 class EndpointGenerator:
     """Asks chat completions, or completions where `raw` gives the model the text as it is.
 
     The client retries with exponential backoff, and waits as long as the server asks. `answers`
-    yields each response as it comes, so that a caller can keep it before the next one fails.
+    yields each response as it comes, so that a caller can keep it before the next one fails. With
+    `skip_long` a prompt beyond the model's context is answered with nothing.
     """
 
     engine = "openai"
 
     def __init__(
-        self, url: str, name: str, settings: Endpoint | None = None, *, raw: bool = False
+        self,
+        url: str,
+        name: str,
+        settings: Endpoint | None = None,
+        *,
+        raw: bool = False,
+        skip_long: bool = False,
     ) -> None:
         """Raises ConfigError when the endpoint's key is not in the environment."""
         self.url = url
         self.name = name
         self.settings = settings or Endpoint()
         self.raw = raw
+        self.skip_long = skip_long
         self._key = self.settings.key(url)
         self._gate, self._next = Lock(), 0.0
 
@@ -52,7 +70,8 @@ class EndpointGenerator:
         """One response per prompt, as they come.
 
         A prompt that got no answer holds up no other; at the end it is raised. Raises ModelError
-        when the endpoint refuses the model, the key or a request, and SafeftError when it failed.
+        when the endpoint refuses the model, the key or a request, TooLongError for a prompt beyond
+        the context, and SafeftError when it failed.
         """
         failed: list[Exception] = []
         for _, answer in self._outcomes(prompts, decoding):
@@ -64,8 +83,8 @@ class EndpointGenerator:
         self._complain(failed, len(prompts), again)
 
     def _complain(self, failed: Sequence[Exception], asked: int, cure: str) -> None:
-        """Raise what went wrong, the user's own mistakes first."""
-        for error in failed:
+        """Raise what went wrong, the user's own mistakes first, before them what fails always."""
+        for error in sorted(failed, key=_hopeless, reverse=True):
             if isinstance(error, UserError):
                 raise error
         if failed:
@@ -94,13 +113,16 @@ class EndpointGenerator:
                     if error is None:
                         answered = True
                         yield asked[one], one.result()
+                    elif isinstance(error, PromptError):
+                        answered = True  # about this prompt alone
+                        yield asked[one], error
                     elif isinstance(error, SafeftError):
                         lost += 1
                         yield asked[one], error
                     else:
                         raise error
                     dead = not answered and lost >= self.settings.concurrency
-                    if isinstance(error, UserError) or dead:
+                    if _hopeless(error) or dead:
                         rest = {other for other in left if other.cancel()}
                         left -= rest
                         yield from ((asked[other], _not_asked(error)) for other in rest)
@@ -113,16 +135,25 @@ class EndpointGenerator:
         self._wait()
         try:
             return self._read(prompt, self._request(prompt, decoding))
-        except openai.BadRequestError as error:
-            if error.code in self.settings.filter_codes:  # a guard before the model
-                return Response(prompt, "", "withheld")
-            raise _refused(self.url, prompt, error) from error
         except openai.APIStatusError as error:
-            if error.status_code in (401, 403, 404, 422):
-                raise _refused(self.url, prompt, error) from error
-            raise SafeftError(f"prompt {prompt.id!r}: {_said(error)}") from error
+            return self._instead(prompt, error)
         except openai.APIError as error:
             raise SafeftError(f"prompt {prompt.id!r}: {_said(error)}") from error
+
+    def _instead(self, prompt: Prompt, error: Any) -> Response:
+        """What a refused request comes to: a response without words, or an error."""
+        status = error.status_code
+        if status == 400 and error.code in self.settings.filter_codes:  # a guard before the model
+            return Response(prompt, "", "withheld")
+        if status in (400, 413, 422) and _too_long(error):
+            problem = f"is too long for {self.name} at {self.url} ({_said(error)}); shorten it"
+            if not self.skip_long:
+                raise TooLongError(prompt.id, problem) from error
+            _LOG.warning("a prompt gets no answer: it %s", problem)
+            return Response(prompt, "")
+        if status in (400, 401, 403, 404, 422):
+            raise _refused(self.url, prompt, error) from error
+        raise SafeftError(f"prompt {prompt.id!r}: {_said(error)}") from error
 
     def _wait(self) -> None:
         """Until this request may start: they are spread evenly over the minute."""
@@ -178,6 +209,18 @@ class EndpointGenerator:
             timeout=settings.timeout,
             max_retries=settings.retries,
         )
+
+
+def _hopeless(error: BaseException | None) -> bool:
+    """Whether every other request would fail as well, such as for a wrong key."""
+    return isinstance(error, UserError) and not isinstance(error, PromptError)
+
+
+def _too_long(error: Any) -> bool:
+    """Whether the server names the context; only in its own words, which may quote no prompt."""
+    body = error.body
+    own = [body.get(key) for key in ("code", "type", "message")] if isinstance(body, dict) else body
+    return bool(_TOO_LONG.search(str(own)))
 
 
 def _not_asked(error: BaseException | None) -> SafeftError:

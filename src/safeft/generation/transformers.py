@@ -102,11 +102,7 @@ class TransformersGenerator:
 
     def _ids(self, prompt: Prompt) -> list[int]:
         if self.raw:
-            # A format of one's own may begin with the token that the tokenizer would add.
-            begins = prompt.asked.startswith(self.tokenizer.bos_token or "\0")
-            said = self.tokenizer(prompt.asked, add_special_tokens=not begins)
-            ids: list[int] = said["input_ids"]
-            return ids
+            return raw_ids(self.tokenizer, prompt)
         return prompt_ids(self.tokenizer, prompt, self.name)
 
     def _response(self, prompt: Prompt, ids: list[int], stops: set[int]) -> Response:
@@ -132,6 +128,14 @@ def prompt_ids(tokenizer: Any, prompt: Prompt, model: str) -> list[int]:
             "beside its tokenizer",
         ) from error
     return [*ids, *begun_ids(tokenizer, prompt)]
+
+
+def raw_ids(tokenizer: Any, prompt: Prompt) -> list[int]:
+    """The last message's text as it is, without a chat template."""
+    # A format of one's own may begin with the token that the tokenizer would add.
+    begins = prompt.asked.startswith(tokenizer.bos_token or "\0")
+    ids: list[int] = tokenizer(prompt.asked, add_special_tokens=not begins)["input_ids"]
+    return ids
 
 
 def begun_ids(tokenizer: Any, prompt: Prompt) -> list[int]:

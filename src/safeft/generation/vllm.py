@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from safeft.errors import ConfigError, ModelError, first_line
-from safeft.generation.transformers import prompt_ids, refuse_too_long
+from safeft.generation.transformers import prompt_ids, raw_ids, refuse_too_long
 from safeft.models import default_precision, is_quantised, load_tokenizer, resolve
 from safeft.records import Decoding, Finish, Prompt, Response
 
@@ -52,7 +52,8 @@ class VllmEngine:
     """A running engine. `options` go to vllm.LLM untouched.
 
     Each request has a seed of its own, from the decoding seed and the prompt, so that an answer
-    does not depend on what else is in the batch (up to rounding).
+    does not depend on what else is in the batch (up to rounding). `raw` gives the model the last
+    message's text as it is, as judges with a format of their own want it.
     """
 
     def __init__(
@@ -63,11 +64,16 @@ class VllmEngine:
         chat_template: str | None = None,
         trust_remote_code: bool = False,
         options: Mapping[str, Any] | None = None,
+        raw: bool = False,
     ) -> None:
         """Raises ConfigError without vLLM, ModelError when it cannot run the model."""
         self.model = model
+        self.raw = raw
         self.tokenizer = load_tokenizer(
-            model, chat_template=chat_template, trust_remote_code=trust_remote_code
+            model,
+            chat=not raw,
+            chat_template=chat_template,
+            trust_remote_code=trust_remote_code,
         )
         self._adapters: dict[Path, int] = {}
         self._llm: Any = _started(model, sorted(ranks), trust_remote_code, options or {})
@@ -79,7 +85,7 @@ class VllmEngine:
         """
         from vllm import SamplingParams, TokensPrompt
 
-        ids = {prompt: prompt_ids(self.tokenizer, prompt, self.model) for prompt, _ in asked}
+        ids = {prompt: self._ids(prompt) for prompt, _ in asked}
         longest = max((decoding.max_new_tokens for _, decoding in asked), default=0)
         lengths = {prompt: len(one) for prompt, one in ids.items()}
         context = self._llm.llm_engine.model_config.max_model_len
@@ -100,6 +106,11 @@ class VllmEngine:
         return [
             _read(prompt, one.outputs[0]) for (prompt, _), one in zip(asked, found, strict=True)
         ]
+
+    def _ids(self, prompt: Prompt) -> list[int]:
+        if self.raw:
+            return raw_ids(self.tokenizer, prompt)
+        return prompt_ids(self.tokenizer, prompt, self.model)
 
     def _generated(self, prompts: Any, sampling: Any, adapter: Path | None) -> Any:
         try:
@@ -164,7 +175,7 @@ def _started(
     except Exception as error:  # as above, and pydantic's for the user's own options
         raise ModelError(
             f"model {model!r} does not run under vLLM: {_said(error)}; use --engine "
-            "transformers, or change the comparison's `vllm` options"
+            "transformers, or change the `vllm` options"
         ) from error
 
 

@@ -3,11 +3,14 @@
 from safeft.judges.catalogue import judge_names, load_judge, tell
 from safeft.judges.coherence import Incoherence, incoherence
 from safeft.judges.encoder import EncoderJudge
+from safeft.judges.endpoint import EndpointJudge
 from safeft.judges.judge import Judge
 from safeft.judges.keyword import KeywordJudge
+from safeft.judges.published import worth
 
 __all__ = [
     "EncoderJudge",
+    "EndpointJudge",
     "Incoherence",
     "Judge",
     "KeywordJudge",
@@ -15,4 +18,5 @@ __all__ = [
     "judge_names",
     "load_judge",
     "tell",
+    "worth",
 ]

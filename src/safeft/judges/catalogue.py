@@ -11,10 +11,12 @@ from safeft.assets import find, folder, read_yaml
 from safeft.errors import ConfigError, did_you_mean
 from safeft.generation import Generator
 from safeft.generation.endpoint import EndpointGenerator
-from safeft.generation.schema import installed
+from safeft.generation.schema import VLLM, installed
 from safeft.generation.transformers import TransformersGenerator
+from safeft.generation.vllm import VllmEngine, VllmGenerator
 from safeft.judges.bfloat16 import Bfloat16Judge
 from safeft.judges.encoder import EncoderJudge
+from safeft.judges.endpoint import EndpointJudge
 from safeft.judges.judge import Judge
 from safeft.judges.keyword import KeywordJudge
 from safeft.judges.prompted import PromptedJudge
@@ -51,29 +53,34 @@ def load_judge(name: str) -> Judge:
 
 
 def prompted(spec: JudgeFile) -> PromptedJudge:
-    """A judge from its YAML, asked through Transformers or an endpoint."""
+    """A judge from its YAML, asked through Transformers, vLLM or an endpoint."""
     # A template that is no chat turn is the model's whole input.
     where = spec.template
     raw = any((where.file, where.path, where.text)) and not where.chat
 
-    def generator() -> Generator:
-        if spec.remote:
-            return EndpointGenerator(spec.engine, spec.model, spec.endpoint, raw=raw)
+    def at_endpoint() -> EndpointGenerator:
+        asked = spec.engine, spec.model, spec.endpoint
+        return EndpointGenerator(*asked, raw=raw, skip_long=True)  # which leaves it unread
+
+    def here() -> Generator:
+        if spec.engine == VLLM:
+            return VllmGenerator(VllmEngine(spec.model, options=spec.vllm, raw=raw))
         tokenizer = load_tokenizer(spec.model, chat=not raw)
         return TransformersGenerator(load_model(spec.model), tokenizer, spec.model, raw=raw)
 
-    return PromptedJudge(spec, generator)
+    return EndpointJudge(spec, at_endpoint) if spec.remote else PromptedJudge(spec, here)
 
 
 def tell(judges: Iterable[Judge]) -> None:
     """Say where requests and answers will go, for each judge that an endpoint answers for.
 
-    Raises ConfigError when one of them could not be asked: its client or its key is missing.
+    Raises ConfigError when a judge could not be asked: its engine, client or key is missing.
     """
     for judge in judges:
-        if isinstance(judge, PromptedJudge) and judge.spec.remote:
+        if isinstance(judge, PromptedJudge):
+            installed(judge.spec.engine)
+        if isinstance(judge, EndpointJudge):
             url = judge.spec.engine
-            installed(url)
             judge.spec.endpoint.key(url)
             _LOG.warning("judge %s: requests and answers are sent to %s", judge.spec.name, url)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -76,13 +76,23 @@ class Agreement(_Strict):
 
 
 class JudgeFile(_Strict):
-    """A judge that is a prompted language model."""
+    """A judge that is a prompted language model.
+
+    What runs it decides nothing but rounding, and is no part of its name: `vllm` and `endpoint`
+    must stay out of it, and so does what was published.
+    """
 
     name: Name
     model: str = Field(
         description="a Hub id with its pinned @revision, a folder, testbed:NAME, or an endpoint's"
     )
-    engine: Engine = Field(TRANSFORMERS, description="transformers, or the URL of an endpoint")
+    engine: Engine = Field(
+        TRANSFORMERS, description="transformers, vllm, or the URL of an endpoint"
+    )
+    # Excluded from every dump, since the judge's name is made of one.
+    vllm: dict[str, Any] = Field(
+        default_factory=dict, exclude=True, description="arguments of vllm.LLM, if `engine` is vllm"
+    )
     endpoint: Endpoint = Field(Endpoint(), description="how an endpoint is asked")
     measures: Measure
     template: Template = Template()
@@ -95,12 +105,11 @@ class JudgeFile(_Strict):
     gold_least: float = Field(0.8, gt=0, le=1, description="the share of them that must be right")
     comparable: bool = Field(False, description="its rates may stand beside the published ones")
 
-    @field_validator("engine")
-    @classmethod
-    def _runs(cls, given: str) -> str:
-        if given == VLLM:
-            raise ValueError("a judge runs under transformers or at a URL, such as vllm serve's")
-        return given
+    @model_validator(mode="after")
+    def _fits(self) -> JudgeFile:
+        if self.vllm and self.engine != VLLM:
+            raise ValueError("vllm: its arguments need `engine: vllm`")
+        return self
 
     @property
     def remote(self) -> bool:
