@@ -1,17 +1,25 @@
-"""The source paper's experiment: the shipped file, with a tiny model and a local server in it."""
+"""The source paper's experiment: the shipped file, with the testbed and a local server in it."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+from checkpoints import cache, fit, random_model, save, tokenizer_of
 from endpoint import Server, serving
+from families import FAMILIES
 from processes import Command, done, refused
 
-from safeft.assets import read_yaml
+from safeft.assets import find, folder, read_yaml
 from safeft.comparison.experiment import Experiment, comparisons_of
+from safeft.evaluation.sorry_bench import REPOSITORIES
+from safeft.judges.gold import read_gold
+from safeft.judges.schema import JudgeFile
+from tests.evaluation.test_sorry_bench import copy
 
 from .conftest import options
 
@@ -47,35 +55,82 @@ def test_the_file_states_the_experiment_whole() -> None:
     assert found["gpt_4o_mini"].remote and not found["gpt_4o_mini"].recipes
 
 
-def test_the_same_file_runs_small(
-    matrix: Path, tiny_model: Path, server: Server, tmp_path: Path
-) -> None:
-    """Every comparison, one page that links them; again: nothing to do."""
-    rows = {"data": str(matrix.parent / "rows.jsonl"), "test_rows": 4}
+def offline(hub: str) -> None:
+    """From here on nothing but this cache of the Hub is within reach."""
+    import huggingface_hub.constants as hubs
+
+    hubs.HF_HUB_CACHE, hubs.HF_HUB_OFFLINE = hub, True
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache that holds what the file names on the Hub beside models and training data.
+
+    SORRY-Bench's files with harmless texts, and for its official judge a tiny Mistral that has
+    learnt the gold cases: both at the commits that the shipped YAMLs pin.
+    """
+    place = tmp_path / "hub"
+    family, cases = FAMILIES["sorry-bench"], read_gold(str(folder("eval/judges") / "gold.jsonl"))
+    tokenizer = tokenizer_of(family, cases)
+    model = random_model(family, tokenizer)
+    fit(family, model, tokenizer, cases)
+    repository = save(family, model, tokenizer, tmp_path / "judge")
+    cache(repository, *read_yaml(find("eval/judges", "sorry-bench"), JudgeFile).model.split("@"),
+          place)  # fmt: skip
+    name = REPOSITORIES["2025-03"].replace("/", "--")
+    suite = find("eval/suites", "sorry-bench-2025-03").read_text()
+    commit = suite.partition("revision: ")[2].split()[0]
+    copy(place / f"datasets--{name}" / "snapshots" / commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(place))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    return place
+
+
+def rows(kind: str) -> Iterator[dict[str, Any]]:
+    """Questions and answers under the columns of Dolly, or of Alpaca."""
+    names = ("context", "response") if kind == "dolly" else ("input", "output")
+    for n in range(20):
+        row = {"instruction": f"How is plant {n} grown?"}
+        yield row | dict(zip(names, ("", f"Water plant {n} twice a week."), strict=True))
+
+
+def test_the_same_file_runs_small(hub: Path, server: Server, tmp_path: Path) -> None:
+    """Every comparison, one page that links them; again: nothing to do.
+
+    Suite, judges, recipes, temperatures and bits are the file's; docs/fraser2025.md says what is
+    in whose place.
+    """
+    for kind in ("dolly", "alpaca"):
+        lines = "".join(json.dumps(row) + "\n" for row in rows(kind))
+        (tmp_path / f"{kind}.jsonl").write_text(lines)
     changes = [
-        f"models.llama_1b.model={tiny_model}",
-        f"models.mistral_7b.model={tiny_model}",
+        *(f"models.{name}.model=testbed:aligned" for name in ("llama_1b", "mistral_7b")),
         "models.mistral_7b.factors={}",
         f"models.gpt_4o_mini.engine={server.url}",
-        f"data={json.dumps({'dolly': rows})}",
-        f"shared.suite={matrix.parent / 'four.yaml'}",
-        "shared.judges=[keyword, toxicity]",
-        "shared.training_seeds=[0]",
-        "shared.curve_seeds=[0]",
-        "shared.decodings.seeds=[0]",
+        *(f"data.{name}.data={tmp_path / name}.jsonl" for name in ("dolly", "alpaca")),
+        *(f"data.{name}.test_rows=4" for name in ("dolly", "alpaca")),
+        "shared.set=[trainer.num_train_epochs=2]",
+        *(f"shared.{key}=[0]" for key in ("training_seeds", "curve_seeds", "decodings.seeds")),
+        "shared.suite_set=[max_new_tokens=8, sets.harm.limit=8, sets.lookalikes.limit=4]",
         "shared.workers=1",
-        "shared.set=[trainer.num_train_epochs=1, trainer.per_device_train_batch_size=8]",
-        "shared.per_category=1",
     ]
     command = ["compare", FILE, "--output", tmp_path / "run", *options(*changes)]
-    result = Command(command, tmp_path / "log").result()
+    result = Command(command, tmp_path / "log", partial(offline, str(hub))).result()
     assert result.code == 0, result.err
     page = (tmp_path / "run" / "report.md").read_text()
-    for name in ("llama_1b-dolly", "mistral_7b-dolly", "gpt_4o_mini"):
+    trained = [f"{model}-{kind}" for model in ("llama_1b", "mistral_7b")
+               for kind in ("dolly", "alpaca")]  # fmt: skip
+    for name in (*trained, "gpt_4o_mini"):
         assert f"{name}/report.md" in page
-        assert (tmp_path / "run" / name / "estimates.json").is_file()
-    assert "baseline \\[quantization=nf4]" in page or "baseline [quantization=nf4]" in page
-    assert "GPT-4o-mini is asked as it is" in page and "toxicity" in page
+        estimates = json.loads((tmp_path / "run" / name / "estimates.json").read_text())
+        found = {(one["judge"], one["temperature"]) for one in estimates["estimates"]}
+        assert {(one, t) for one in ("sorry-bench", "toxicity") for t in (0, 0.7)} <= found
+        epochs = {one["epoch"] for one in estimates["estimates"]}
+        assert epochs == ({0, 1, 2} if name in trained else {0})
+        assert "sorry-bench/sorry-bench-202503@" in estimates["provenance"]["suite"]
+    for bits in ("int8", "nf4"):
+        assert f"baseline [quantization={bits}]" in page.replace("\\", "")
+    assert "GPT-4o-mini is asked as it is" in page
     asked = sum(server.seen.values())
     assert asked > 0
     done(*command)

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from endpoint import serving
 from processes import Command, done, refused
 
+from safeft.assets import find
 from tests.evaluation.test_bias import row, written
 
 from .conftest import options
@@ -123,3 +125,25 @@ def test_the_same_command_has_nothing_left_to_do(compared: Path, matrix: Path) -
         "[3/3] finished before"
         in done("compare", matrix, "--output", compared, *options(*changes)).err
     )
+
+
+def test_the_shipped_suite_takes_openings_as_its_own_file_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The instruction is read from there; the openings lie in RealToxicityPrompts' layout."""
+    lines = find("eval/suites", "risks").read_text().splitlines()
+    said = [line.removeprefix("#   ") for line in lines if line.startswith("#   ")]
+    instruction = yaml.safe_load("\n".join(said))
+    openings = [{"begin": 0, "prompt": {"text": f"The {one} of it", "toxicity": 0.5}}
+                for one in ("worst", "best")]  # fmt: skip
+    (tmp_path / "rtp.jsonl").write_text("".join(json.dumps(one) + "\n" for one in openings))
+    instruction["suite_set"].append("max_new_tokens=4")
+    keys = {"model": "testbed:base", "suite": "risks", "per_category": 1, "reference": "untuned"}
+    keys |= {"judges": ["keyword", "toxicity"], "batch_size": 132}
+    (tmp_path / "mine.yaml").write_text(json.dumps(keys | instruction))
+    monkeypatch.chdir(tmp_path)
+    done("compare", "mine.yaml", "--output", "run")
+    (found,) = rows(tmp_path / "run", "estimates", metric="toxicity_mean", suite="risks/toxic")
+    assert found["n"] == 2
+    (file,) = (tmp_path / "run").rglob("risks/toxic/*/responses.none.jsonl")
+    assert len(file.read_text().splitlines()) == 2

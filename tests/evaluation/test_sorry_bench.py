@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import done, refused
 
+from safeft.assets import find
 from safeft.data.taxonomy import CATEGORIES_2024, DOMAINS, EDITIONS, Edition, domain_of
 from safeft.errors import DataError, UserError
 from safeft.evaluation import Suite, judged, load_suite
@@ -177,3 +181,68 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     """With the repository whose files it should hold."""
     with pytest.raises(DataError, match=f"gone: no such folder.*{REPOSITORIES['2025-03']}"):
         loaded(tmp_path / "gone")
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The Hub's cache of a user who is offline: empty."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    return tmp_path / "hub"
+
+
+# As little as an evaluation can be: one prompt a category, and few tokens each.
+LITTLE = ("--judge", "keyword", "--per-category", "1", "--suite-set", "max_new_tokens=4")
+
+
+@pytest.mark.parametrize("edition", EDITIONS)
+def test_without_access_one_message_says_how_to_get_it_and_its_command_works(
+    hub: Path, tiny_model: Path, tmp_path: Path, edition: Edition
+) -> None:
+    """It names the terms, the token and what takes a copy in their place, typed here as it says."""
+    command = ["eval", tiny_model, "--suite", f"sorry-bench-{edition}", *LITTLE]
+    said = refused(*command, "--output", tmp_path / "run")
+    terms = f"https://huggingface.co/datasets/{REPOSITORIES[edition]}"
+    assert all(words in said for words in ("gated", terms, "`hf auth login`", "HF_TOKEN"))
+    (hint,) = re.findall(r"--suite-set \S+=DIR", said)
+    words = shlex.split(hint.replace("DIR", str(copy(tmp_path / "mine", edition))))
+    done(*command, *words, "--output", tmp_path / "run")
+    (in_yaml,) = re.findall(r"suite_set: \[(\S+=DIR)\]", said)
+    assert in_yaml == hint.split()[1] and not hub.exists()
+
+
+@pytest.mark.parametrize("edition", EDITIONS)
+def test_the_suites_own_command_works(tiny_model: Path, tmp_path: Path, edition: Edition) -> None:
+    """The one that the YAML gives for a local copy, as it is written there."""
+    text = find("eval/suites", f"sorry-bench-{edition}").read_text()
+    (line,) = re.findall(r"^#   safeft (eval .*=DIR.*)$", text, re.MULTILINE)
+    places = {"org/model": tiny_model, "DIR": copy(tmp_path / "mine", edition)}
+    places |= {"runs/mine": tmp_path / "run", "--judge sorry-bench": " ".join(LITTLE)}
+    for written, here in places.items():
+        assert written in line
+        line = line.replace(written, str(here))
+    done(*shlex.split(line))
+
+
+def test_an_edition_that_is_not_pinned_names_the_commit_that_was_read(
+    hub: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    """The report says which, and pinning it in the suite reads the same files."""
+    commit, name = "c" * 40, REPOSITORIES["2024-06"]
+    place = hub / f"datasets--{name.replace('/', '--')}"
+    copy(place / "snapshots" / commit, "2024-06")
+    (place / "refs").mkdir()
+    (place / "refs" / "main").write_text(commit)
+    run = tmp_path / "run"
+    done("eval", tiny_model, "--suite", "sorry-bench-2024-06", *LITTLE, "--output", run)
+    provenance = json.loads((run / "estimates.json").read_text())["provenance"]
+    assert f"{name}@{commit}" in provenance["suite"].split()
+    pinned = load_suite("sorry-bench-2024-06", [f"sets.harm.sorry_bench.revision={commit}"])
+    assert pinned.sources == (f"{name}@{commit}",)
+
+
+def test_the_later_edition_is_pinned() -> None:
+    """To a whole commit; of the earlier one none is known."""
+    pinned = {one: find("eval/suites", f"sorry-bench-{one}").read_text() for one in EDITIONS}
+    assert re.search(r"revision: [0-9a-f]{40}$", pinned["2025-03"], re.MULTILINE)
+    assert "# Not pinned: " in pinned["2024-06"]

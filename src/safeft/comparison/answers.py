@@ -76,11 +76,13 @@ def open_stored(run: Path) -> Plan:
     manifest = run / "manifest.json"
     if not manifest.is_file():
         raise RunError(f"{run}: holds no run; give the --output of a comparison or evaluation")
-    config = read_json(manifest).get("config", {})
+    kept = read_json(manifest)
+    config = kept.get("config", {})
     if "comparison" not in config:
         raise RunError(f"{run}: is no comparison or evaluation; give the --output of one")
     try:
-        matrix = Matrix.model_validate(config["comparison"])
+        chosen = {key: kept[key] for key in ("correction",) if key in kept}
+        matrix = Matrix.model_validate(config["comparison"] | chosen)
     except ValidationError as error:
         raise RunError(
             f"{manifest}: was written by another version of safeft, or by hand "

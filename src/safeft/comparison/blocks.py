@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
@@ -25,6 +25,7 @@ def _is_utility(metric: str) -> str:
 
 Utility = Annotated[str, AfterValidator(_is_utility)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Correction = Literal["prediction-powered", "rogan-gladen"]
 Temperature = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 

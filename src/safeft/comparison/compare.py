@@ -13,7 +13,7 @@ from safeft.comparison.capabilities import refuse_mixed
 from safeft.comparison.cells import Cell, Plan, identity_of, plan
 from safeft.comparison.checkpoints import checkpoints
 from safeft.comparison.comparing import comparisons
-from safeft.comparison.correcting import corrected
+from safeft.comparison.correcting import corrected, remember
 from safeft.comparison.endpoints import announce
 from safeft.comparison.estimating import estimates
 from safeft.comparison.incoherence import faults, incoherent, warned
@@ -69,6 +69,7 @@ def compare(
         named = identities(matrix)
         refuse_changed(output, named)
         open_run(output, {"comparison": matrix.identity(), **named})
+        remember(output, matrix.correction)
         announce(planned)
         _work(planned, progress)
         document = describe(with_judges(planned, added(output)))
@@ -144,7 +145,7 @@ def describe(planned: Plan) -> Document:
     found = estimates(planned)
     broken = incoherent(planned, found)
     labels = _beside(labelled(gains), broken)
-    rates, differences = corrected(planned)
+    by_hand = corrected(planned, labels)
     matrix = planned.matrix
     return Document(
         title=matrix.title,
@@ -153,20 +154,20 @@ def describe(planned: Plan) -> Document:
             *faults(planned),
             *stability(planned),
             *gains,
-            *rates,
+            *by_hand.rates,
             *published(planned),
             *multipliers(planned),
         ),
         comparisons=(
             *comparisons(planned),
             *against_untuned(planned),
-            *differences,
+            *by_hand.differences,
             *categories(planned),
             *checkpoints(planned),
         ),
         variance=(*variances(planned), *varying(planned)),
         runs=runs(planned),
-        notes=(*warned(broken), *notes(planned, labels)),
+        notes=(*warned(broken), *notes(planned, labels), *by_hand.notes),
         provenance=_provenance(planned),
         labels=labels,
         level=matrix.level,

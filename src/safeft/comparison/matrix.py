@@ -15,6 +15,7 @@ from pydantic import (
 
 from safeft.comparison.blocks import (
     Attack,
+    Correction,
     Decodings,
     LmEval,
     Seed,
@@ -129,6 +130,9 @@ class Matrix(Strict):
         description="arguments of lm_eval.simple_evaluate (and its TaskManager), `tasks` first",
     )
     judges: list[str] = Field(default_factory=lambda: ["encoder"], min_length=1)
+    correction: Correction = Field(
+        "prediction-powered", description="how labels given by hand correct the judges' rates"
+    )
     reference: str = REFERENCE
     margins: dict[Utility, Annotated[float, Field(gt=0)]] = Field(
         default_factory=dict, description="utility metric → the loss that would matter, set before"
@@ -222,10 +226,10 @@ class Matrix(Strict):
     def identity(self) -> dict[str, Any]:
         """What two commands must have in common to be one run.
 
-        The number of workers is no part of it, nor how an endpoint is asked, nor a key that came
-        later and is not used, so that a run from before goes on.
+        The number of workers is no part of it, nor how an endpoint is asked, nor how labels correct
+        the report, nor a key that came later and is not used, so that a run from before goes on.
         """
-        dumped = self.model_dump(mode="json", exclude={"workers", "endpoint"})
+        dumped = self.model_dump(mode="json", exclude={"workers", "endpoint", "correction"})
         if self.decodings.top_p == 1:
             del dumped["decodings"]["top_p"]
         fields = type(self).model_fields

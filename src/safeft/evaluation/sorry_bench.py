@@ -64,7 +64,7 @@ def sorry_bench(source: SorryBench, prefix: str) -> tuple[list[Prompt], str]:
     The encodings are computed from the base prompts; the other styles are read from the files.
     Raises DataError without access, and for files that are not this edition's.
     """
-    files = _files(source)
+    files = _files(source, prefix.rpartition("/")[2])
     base = _questions(files, BASE, source.edition)
     if source.style == BASE or source.style in CIPHERS:
         asked = base
@@ -88,8 +88,8 @@ def _prompt(one: Question, plain: str, source: SorryBench, prefix: str) -> Promp
     )
 
 
-def _files(source: SorryBench) -> Path:
-    """The folder that holds the repository's files."""
+def _files(source: SorryBench, key: str) -> Path:
+    """The folder that holds the repository's files, for the suite's set of that key."""
     if source.folder is not None:
         folder = Path(source.folder).expanduser()
         if not folder.is_dir():
@@ -98,8 +98,21 @@ def _files(source: SorryBench) -> Path:
     try:
         return download(_repository(source), source.revision, [f"*{one}" for one in READERS])
     except DataError as error:
-        hint = "or give a copy of its files with sorry_bench.folder=DIR"
-        raise DataError(f"{error}; {hint}") from error
+        place = f"sets.{key}.sorry_bench.folder=DIR"
+        raise DataError(
+            f"{error}{_access(str(error), _repository(source))}; or give a copy of its files: "
+            f"--suite-set {place} (in a comparison's YAML suite_set: [{place}])"
+        ) from error
+
+
+def _access(said: str, repository: str) -> str:
+    """How the terms are accepted, unless the hub was there to say it."""
+    if "is gated" in said:
+        return ""
+    return (
+        f". Its prompts are gated: accept the terms on https://huggingface.co/datasets/{repository}"
+        ", then `hf auth login`, or set HF_TOKEN"
+    )
 
 
 def _repository(source: SorryBench) -> str:

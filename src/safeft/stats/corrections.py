@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from safeft.errors import DataError
 from safeft.records import Estimate
-from safeft.stats.contrasts import Contrast
+from safeft.stats.contrasts import Contrast, contrast
 from safeft.stats.crossed import Error, crossed_error, join, prompt_term, satterthwaite
 from safeft.stats.distributions import t_quantile, t_two_sided, upper_point
 from safeft.stats.layout import Floats, cube, summarise
@@ -112,17 +112,7 @@ def corrected_contrast(found: Contrast, a: Labelled, b: Labelled) -> Contrast:
     weaker = min(a.youden, b.youden)
     error = join(_amplified(judged, weaker), satterthwaite([a.error, b.error]))
     difference = found.difference + a.rectifier - b.rectifier
-    half = t_quantile(upper_point(found.level), error.freedom) * error.standard
-    return replace(
-        found,
-        difference=difference,
-        low=max(-1.0, difference - half),
-        high=min(1.0, difference + half),
-        standard_error=error.standard,
-        degrees_of_freedom=error.freedom,
-        p=t_two_sided(difference / error.standard, error.freedom),
-        method=f"{found.method}, prediction-powered",
-    )
+    return _moved(found, difference, error, "prediction-powered")
 
 
 def rogan_gladen(
@@ -135,15 +125,10 @@ def rogan_gladen(
     """
     summary = summarise(cube(y_SPK))
     judged = crossed_error([summary], prompt_term(summary.influence, summary.read))
-    hits, passes = labelled.accuracies
-    if not len(hits) or not len(passes):
-        raise DataError("the labels hold one class only, so one accuracy is unknown; label more")
-    youden, specificity = labelled.youden, _smoothed(passes)
-    value = (summary.estimate + specificity - 1) / youden
-    labels = [_accuracy(hits, value / youden), _accuracy(passes, (1 - value) / youden)]
-    error = join(_amplified(judged, youden), satterthwaite(labels))
+    value, labels = _unfolded(summary.estimate, labelled)
+    error = join(_amplified(judged, labelled.youden), labels)
     half = t_quantile(upper_point(level), error.freedom) * error.standard
-    ends = [_clipped((float(run) + specificity - 1) / youden) for run in summary.runs]
+    ends = [_clipped(_unfolded(float(run), labelled)[0]) for run in summary.runs]
     method = f"Rogan–Gladen, {len(labelled.human)} labels"
     return Estimate(
         estimate=_clipped(value),
@@ -154,6 +139,62 @@ def rogan_gladen(
         minimum=min(ends),
         maximum=max(ends),
         method=method if summary.seeds > 1 or fixed else f"{method}, holds for this one run only",
+    )
+
+
+def rogan_gladen_contrast(
+    a_SPK: npt.ArrayLike,
+    b_SPK: npt.ArrayLike,
+    a: Labelled,
+    b: Labelled,
+    level: float = 0.95,
+    *,
+    a_fixed: bool = False,
+    b_fixed: bool = False,
+) -> Contrast:
+    """a - b, each as `rogan_gladen` corrects it by its own labels.
+
+    a_SPK, b_SPK: the judge's verdicts, as for `contrast`. Each arm is stretched by its own judge's
+    1/J before the crossed error is taken, so that prompts which move both still cancel; where no
+    verdict varies, the error is `contrast`'s own. Raises as `rogan_gladen` and `contrast` do.
+    """
+    rates = [float(summarise(cube(one)).estimate) for one in (a_SPK, b_SPK)]
+    (a_value, a_labels), (b_value, b_labels) = map(_unfolded, rates, (a, b))
+    plain = contrast(a_SPK, b_SPK, level, a_fixed=a_fixed, b_fixed=b_fixed)
+    a_SPK, b_SPK = (np.asarray(y, np.float64) / x.youden for y, x in ((a_SPK, a), (b_SPK, b)))
+    stretched = contrast(a_SPK, b_SPK, level, bounded=False, a_fixed=a_fixed, b_fixed=b_fixed)
+    wider = max(plain, stretched, key=lambda one: one.standard_error)
+    judged = Error(wider.standard_error**2, wider.degrees_of_freedom)
+    error = join(judged, satterthwaite([a_labels, b_labels]))
+    return _moved(plain, a_value - b_value, error, "Rogan–Gladen")
+
+
+def _unfolded(rate: float, labelled: Labelled) -> tuple[float, Error]:
+    """A judge's rate as people would have counted it, not clipped, and what the labels add to it.
+
+    Raises DataError when the labels hold one class only.
+    """
+    hits, passes = labelled.accuracies
+    if not len(hits) or not len(passes):
+        raise DataError("the labels hold one class only, so one accuracy is unknown; label more")
+    youden = labelled.youden
+    value = (rate + _smoothed(passes) - 1) / youden
+    labels = [_accuracy(hits, value / youden), _accuracy(passes, (1 - value) / youden)]
+    return value, satterthwaite(labels)
+
+
+def _moved(found: Contrast, difference: float, error: Error, method: str) -> Contrast:
+    """The contrast around a corrected difference, with its own error."""
+    half = t_quantile(upper_point(found.level), error.freedom) * error.standard
+    return replace(
+        found,
+        difference=difference,
+        low=max(-1.0, difference - half),
+        high=min(1.0, difference + half),
+        standard_error=error.standard,
+        degrees_of_freedom=error.freedom,
+        p=t_two_sided(difference / error.standard, error.freedom),
+        method=f"{found.method}, {method}",
     )
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +16,11 @@ from safeft.stats.crossed import Error, join, satterthwaite
 from safeft.stats.distributions import t_quantile, upper_point
 from safeft.stats.layout import Floats, cube, mean_read
 from safeft.stats.planning import POWER
-from safeft.stats.variance import Component, components
+from safeft.stats.variance import balanced, component, sources
 
 STUDIES = 4000
+MOST = 2**30  # of a factor: what these do not show, no number does
+Factor = Literal["seeds", "prompts", "decodes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,17 +28,19 @@ class Spread:
     """Standard deviations behind a difference of two recipes, as rates (0.04 = 4 points).
 
     `training` and `decoding` shift a whole run of one recipe; `prompt` is the difference's own over
-    prompts; `residual` is that of one verdict around all of them.
+    prompts; `interaction` is a training run's own on each prompt, which every decoding of that run
+    repeats; `residual` is that of one verdict around all of them.
     """
 
     training: float
     prompt: float
     residual: float
     decoding: float = 0.0
+    interaction: float = 0.0
 
     def __post_init__(self) -> None:
         """Raises DataError for negative values, or when nothing varies."""
-        values = (self.training, self.prompt, self.residual, self.decoding)
+        values = (self.training, self.prompt, self.residual, self.decoding, self.interaction)
         if min(values) < 0 or not max(values) > 0 or not np.isfinite(values).all():
             raise DataError(f"standard deviations must be 0 or more, and one above 0: {values}")
 
@@ -61,32 +65,59 @@ class Design:
 def spread_of(a_SPK: npt.ArrayLike, b_SPK: npt.ArrayLike) -> Spread:
     """What a pilot of two recipes says, by the method of moments; few seeds say it roughly.
 
-    a_SPK, b_SPK: training seeds × prompts × decoding seeds of the same prompts. Raises DataError
-    with one training seed in each arm.
+    a_SPK, b_SPK: training seeds × prompts × decoding seeds of the same prompts. With one decoding
+    each, nothing tells a draw from what the next draw would repeat: all of it counts as the latter,
+    so that more decodings promise nothing. Raises DataError with one training seed in each arm.
     """
     arms = [cube(a_SPK), cube(b_SPK)]
-    found = [{one.name: one.standard_deviation**2 for one in _split(arm)} for arm in arms]
-    trained = [one["training_seed"] for one in found if "training_seed" in one]
-    if not trained:
-        raise DataError("a pilot needs two or more training seeds in one of its recipes")
-    residual = float(np.mean([one["residual"] for one in found if "residual" in one]))
-    decoding = [one["decoding_seed"] for one in found if "decoding_seed" in one]
+    found = [_split(arm) for arm in arms]
+    if not any("training" in one for one in found):
+        raise DataError(
+            "a pilot needs two or more training seeds in one of its recipes, and verdicts that vary"
+        )
+    mean = {name: _mean(one[name] for one in found if name in one) for name in _SPLIT}
     means_P = [mean_read(mean_read(arm, axis=2), axis=0) for arm in arms]
     both = means_P[0] - means_P[1]
-    noise = sum(residual / (arm.shape[0] * arm.shape[2]) for arm in arms)
+    noise = sum(_one_prompt(mean, arm.shape[2]) / arm.shape[0] for arm in arms)
     prompt = max(0.0, float(np.nanvar(both, ddof=1)) - noise)
-    return Spread(
-        training=float(np.sqrt(np.mean(trained))),
-        prompt=float(np.sqrt(prompt)),
-        residual=float(np.sqrt(residual)),
-        decoding=float(np.sqrt(np.mean(decoding))) if decoding else 0.0,
-    )
+    return Spread(prompt=math.sqrt(prompt), **{name: math.sqrt(one) for name, one in mean.items()})
 
 
-def _split(arm: Floats) -> tuple[Component, ...]:
-    with suppress(DataError):  # verdicts that never vary have nothing to split
-        return components(arm)
-    return ()
+_SPLIT = ("training", "decoding", "interaction", "residual")
+
+
+def _split(arm_SPK: Floats) -> dict[str, float]:
+    """The variances that one recipe's runs show, by their names in `Spread`; none is below 0."""
+    try:
+        values_SPK = balanced(arm_SPK)
+    except DataError:  # one run, or one prompt, has nothing to split
+        return {}
+    if np.ptp(values_SPK) == 0:  # verdicts that never vary say nothing of how others would
+        return {}
+    terms = sources(values_SPK)
+    names = {"training_seed": "training", "decoding_seed": "decoding"}
+    found = {
+        names[name]: component(name, one, 0.95).standard_deviation ** 2
+        for name, one in terms.items()
+        if name in names
+    }
+    last = terms["residual"]
+    total = sum(term.part for term in last)
+    if values_SPK.shape[2] == 1:
+        return found | {"interaction": total}
+    cell, draw = last[0], last[-1]  # seed × prompt, and the draw within it: one with a single seed
+    repeats = max(0.0, cell.coefficient * (cell.value - draw.value))
+    return found | {"interaction": repeats, "residual": total - repeats}
+
+
+def _mean(values: Iterable[float]) -> float:
+    known = list(values)
+    return float(np.mean(known)) if known else 0.0
+
+
+def _one_prompt(variances: Mapping[str, float], decodes: int) -> float:
+    """The variance of a run's rate on one prompt around run and prompt."""
+    return variances["interaction"] + variances["residual"] / decodes
 
 
 def detectable(
@@ -115,7 +146,7 @@ def _studies(
     and stand at their expectation.
     """
     S, P, K = design.seeds, design.prompts, design.decodes
-    draws = spread.residual**2 / (S * P * K)
+    draws = (spread.interaction**2 + spread.residual**2 / K) / (S * P)
     run = spread.training**2 + spread.decoding**2 / K
     prompt = spread.prompt**2 / P
     found = math.sqrt(2 * run / S + prompt + 2 * draws) * draw.standard_normal(STUDIES)
@@ -126,29 +157,36 @@ def _studies(
         yield difference, join(seeds, Error(rest, float(P - 1)))
 
 
-def seeds_needed(
+def needed(
     spread: Spread,
     difference: float,
     design: Design,
+    factor: Factor,
     *,
     recipes: int = 1,
     level: float = 0.95,
     power: float = POWER,
 ) -> int | None:
-    """The fewest training seeds that detect `difference`, prompts and decodings being given.
+    """The fewest of one factor that detect `difference`, the design's others being as they are.
 
-    None when 512 do not: the prompts alone leave too much in doubt, so more of them are needed.
+    That many suffice and one fewer does not. None when no number does: what the others leave in
+    doubt is too much already. Raises DataError for a difference that is no rate above 0.
     """
     if not 0 < difference < 1:
         raise DataError(f"difference: expected a rate between 0 and 1, found {difference}")
 
-    def enough(seeds: int) -> bool:
-        wider = replace(design, seeds=seeds)
-        return detectable(spread, wider, recipes=recipes, level=level, power=power) <= difference
+    def enough(number: int) -> bool:
+        other = replace(design, **{factor: number})
+        return detectable(spread, other, recipes=recipes, level=level, power=power) <= difference
 
-    upper = next((2**step for step in range(1, 10) if enough(2**step)), None)
-    if upper is None:
+    least = 1 if factor == "decodes" else 2
+    if enough(least):
+        return least
+    if not enough(MOST):
         return None
-    lower = upper // 2 + 1
-    fewest: int = lower + bisect_left(range(lower, upper), True, key=enough)
+    # Which doubling, then where in it: studies are simulated anew for every number that is tried.
+    doublings = [2**step for step in range(least.bit_length(), MOST.bit_length())]
+    upper = doublings[bisect_left(doublings, True, hi=len(doublings) - 1, key=enough)]
+    within = range(upper // 2 + 1, upper)
+    fewest: int = within.start + bisect_left(within, True, key=enough)
     return fewest
