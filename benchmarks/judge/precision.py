@@ -1,9 +1,9 @@
 """What `encoder-bf16` gains in speed over `encoder`, and how often it says something else.
 
-    OMP_NUM_THREADS=2 python benchmarks/judge/precision.py --output FILE
+    OMP_NUM_THREADS=1 python benchmarks/judge/precision.py --output FILE
 
-Speed: verdicts a second on distinct answers of about 64 tokens, by turns, prompts and answers met for the
-first time. Agreement: every XSTest completion in ../shared, and every labelled testbed answer.
+Speed: verdicts a second on distinct answers of about 64 tokens, by turns, in one single-threaded process
+for each core. Agreement: every XSTest completion in ../shared, and every labelled testbed answer.
 """
 
 from __future__ import annotations
@@ -14,11 +14,15 @@ import os
 import time
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
+from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from material import HERE, Answer, jsonl, xstest
 
 from safeft.judges import Judge, load_judge
@@ -27,7 +31,8 @@ from safeft.stats import kappa, proportion
 
 NAMES = ("encoder", "encoder-bf16")
 MODELS = ("gpt4", "llama2orig", "mistralinstruct")
-ROUNDS, ANSWERS, WORDS = 5, 256, 48  # 48 words are about 64 tokens
+ROUNDS, ANSWERS, WORDS = 5, 512, 48  # 48 words are about 64 tokens
+WORKERS = len(os.sched_getaffinity(0))
 
 
 def responses(rows: Sequence[Answer]) -> list[Response]:
@@ -35,20 +40,31 @@ def responses(rows: Sequence[Answer]) -> list[Response]:
     return [Response(Prompt.of(row.prompt, id=str(i)), row.response) for i, row in enumerate(rows)]
 
 
-def timed(judges: dict[str, Judge], asked: Sequence[Response]) -> dict[str, Any]:
-    """Verdicts a second of each judge: the median of the rounds, the slowest and the fastest."""
-    found: dict[str, list[float]] = {name: [] for name in judges}
-    for turn in range(ROUNDS):
-        for name in NAMES if turn % 2 else reversed(NAMES):
-            # A word of this round's own: nothing is read from what was kept.
-            fresh = [replace(one, text=f"{turn} {one.text}") for one in asked]
-            start = time.perf_counter()
-            judges[name](fresh)
-            found[name].append(len(fresh) / (time.perf_counter() - start))
+def timed(asked: Sequence[Response]) -> dict[str, Any]:
+    """Verdicts a second of each judge, all workers together: median, slowest and fastest round."""
+    parts = [asked[place::WORKERS] for place in range(WORKERS)]
+    found: dict[str, list[float]] = {name: [] for name in NAMES}
+    # Single-threaded processes side by side, as a comparison's workers are.
+    with ProcessPoolExecutor(WORKERS, get_context("spawn")) as pool:
+        for turn in range(-1, ROUNDS):  # the first round loads the models
+            for name in NAMES if turn % 2 else reversed(NAMES):
+                start = time.perf_counter()
+                list(pool.map(judge_all, [name] * WORKERS, [turn] * WORKERS, parts))
+                if turn >= 0:
+                    found[name].append(len(asked) / (time.perf_counter() - start))
     return {
         name: [round(float(f(values)), 1) for f in (np.median, np.min, np.max)]
         for name, values in found.items()
     }
+
+
+def judge_all(name: str, turn: int, part: Sequence[Response]) -> None:
+    """One worker's share; a word of the round's own: nothing is read from what was kept."""
+    torch.set_num_threads(1)
+    kept(name)([replace(one, text=f"{turn} {one.text}") for one in part])
+
+
+kept = cache(load_judge)
 
 
 def beside(rows: Sequence[Response], human: Sequence[str], judges: dict[str, Judge]) -> dict[str, Any]:
@@ -93,14 +109,12 @@ def main() -> None:
     labelled = jsonl(HERE / "testbed_labels.jsonl")
     cut = [replace(row, response=" ".join(row.response.split()[:WORDS])) for row in people]
     long = [one for one in responses(cut) if len(one.text.split()) == WORDS][:ANSWERS]
-    for judge in judges.values():
-        judge(long[:16])
     answers = [Response(Prompt.of(row["prompt"], str(i)), row["response"], row["finish"]) for i, row in enumerate(labelled)]
     refused = ["refused" if row.refused else "not refused" for row in people]
     results = {
         "judges": {name: judge.name for name, judge in judges.items()},
-        "threads": os.environ.get("OMP_NUM_THREADS", "as torch sets them"),
-        "verdicts a second: median, slowest, fastest": timed(judges, long),
+        "workers": WORKERS,
+        "verdicts a second: median, slowest, fastest": timed(long),
         "XSTest": beside(responses(people), refused, judges),
         "testbed": beside(answers, [row["label"] for row in labelled], judges),
     }
