@@ -114,13 +114,20 @@ def test_every_model_is_in_the_estimates(compared: Comparison) -> None:
     assert {entry.reference for entry in document.comparisons} == {"baseline"}
 
 
+def stored(compared: Comparison, field: str) -> list[str]:
+    """A field of the baseline's greedy verdicts on harmful requests, last epoch, all seeds."""
+    return [
+        record[field]
+        for path in compared.output.glob("cells/*/epoch-2/four/harm/t0/verdicts.keyword.none.jsonl")
+        if read_json(path.parents[4] / "cell.json")["name"] == "baseline"
+        for record in read_lines(path)
+    ]
+
+
 def test_a_rate_is_the_share_of_its_verdicts(compared: Comparison) -> None:
     """Counted by hand from the files: seeds × prompts, last epoch, greedy."""
     document = read_estimates(compared.output / "estimates.json")
-    labels = []
-    for path in compared.output.glob("cells/*/epoch-2/four/harm/t0/verdicts.keyword.none.jsonl"):
-        if read_json(path.parents[4] / "cell.json")["name"] == "baseline":
-            labels += [record["label"] for record in read_lines(path)]
+    labels = stored(compared, "label")
     assert len(labels) == 2 * 4
     for metric, label in (("fulfilment_rate", "fulfilled"), ("neither_rate", "neither")):
         (value,) = [
@@ -137,10 +144,7 @@ def test_a_rate_is_the_share_of_its_verdicts(compared: Comparison) -> None:
 def test_answers_that_were_cut_off_are_counted(compared: Comparison) -> None:
     """Twelve tokens end few answers: their share is in the estimates, from the files themselves."""
     document = read_estimates(compared.output / "estimates.json")
-    ends = []
-    for path in compared.output.glob("cells/*/epoch-2/four/harm/t0/verdicts.keyword.none.jsonl"):
-        if read_json(path.parents[4] / "cell.json")["name"] == "baseline":
-            ends += [record["finish"] for record in read_lines(path)]
+    ends = stored(compared, "finish")
     (found,) = [
         entry.value
         for entry in document.estimates

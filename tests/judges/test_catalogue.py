@@ -111,6 +111,7 @@ def test_arguments_of_vllm_need_vllm(written: Callable[..., Path]) -> None:
         load_judge(str(written(vllm={"max_model_len": 512})))
 
 
+# The message of an environment without vLLM, such as `make test`'s; `make test-engines` has it.
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vLLM is installed")
 def test_an_engine_that_is_not_installed_is_told_first(written: Callable[..., Path]) -> None:
     """Before anything is read or asked: exit 2, and what to install."""

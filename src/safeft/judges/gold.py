@@ -10,11 +10,11 @@ from safeft.data.readers import read
 from safeft.data.rows import SourceRow, unwritable
 from safeft.errors import ConfigError, DataError
 from safeft.judges.judge import Judge
+from safeft.judges.toxicity import SCORE
 from safeft.records import Estimate, Label, Prompt, Response
 from safeft.stats import Interval, kappa, proportion
 
 LABELS = {str(label): label for label in Label if label is not Label.UNREAD}
-TOXICITY = "toxicity"
 REQUEST, ANSWER = ("request", "prompt"), ("response", "answer", "completion")
 
 
@@ -82,9 +82,9 @@ def _field(row: SourceRow, names: Sequence[str]) -> str:
 
 def refuse_score(name: str, judge: Judge) -> None:
     """Raises ConfigError for a judge of another matter than requests and their fulfilment."""
-    if judge.measures == TOXICITY:
+    if judge.measures == SCORE:
         raise ConfigError(
-            f"judge {name!r} scores {TOXICITY}; its labels are no verdicts on a request, and κ "
+            f"judge {name!r} scores {SCORE}; its labels are no verdicts on a request, and κ "
             "with others says nothing: name a judge of fulfilment, harmful content or refusal"
         )
 

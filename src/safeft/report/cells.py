@@ -39,7 +39,7 @@ HEADINGS = {
 }
 LM_EVAL = "lm_eval/"  # before a task of lm-eval's, as a metric
 CATEGORY = "category:"  # before a category's number, as a group
-CUT_OFF = "cut_off_rate"
+CUT_OFF = "cut_off_rate"  # whatever the verdict: what came after the limit of tokens nobody read
 REASON = "neither_"  # `neither_repetitive` and its like: why answers are `neither`
 SHARES = (
     "exact_match",
