@@ -41,7 +41,8 @@ def test_the_option_reaches_the_loader(
         "export": ["export", tiny_adapter, "--model", job.model, *output],
         "preview": ["data", "preview", job.data, "--model", job.model],
     }
-    more = [*output, "--set", "judges=[keyword]"] if verb == "compare" else []
+    # Alone: a worker would not hear of what is replaced here.
+    more = [*output, "--workers", 1, "--set", "judges=[keyword]"] if verb == "compare" else []
     said = call(*words[verb], *more, *["--trust-remote-code"] * trust)
     assert said.code == 2
     assert "could not be loaded: heard" in said.err

@@ -9,7 +9,7 @@ import pytest
 from processes import done, refused
 
 from comparison.conftest import UNTRAINED, Comparison, Guard, options
-from safeft.comparison.pool import run_all
+from safeft.comparison.pool import Workers
 from safeft.errors import SafeftError
 from safeft.guarding import __file__ as guarding
 from safeft.guarding import load_policy
@@ -101,4 +101,4 @@ def stop(_: int) -> None:
 def test_a_worker_that_dies_is_said_with_the_way_on() -> None:
     """Out of memory shows as a process that is gone: run again, with fewer workers."""
     with pytest.raises(SafeftError, match=r"a worker process died .* run the same command again"):
-        list(run_all(stop, [1], 2))
+        list(Workers(0).run_all(stop, [1], 2))

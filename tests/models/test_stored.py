@@ -66,7 +66,8 @@ def test_another_engine_refuses_it_before_anything_is_asked(
 @pytest.fixture
 def with_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
     """As where vLLM is installed: what is refused here is refused before it is imported."""
-    monkeypatch.setattr("safeft.comparison.rules.installed", lambda engine: None)
+    for place in ("rules", "local"):
+        monkeypatch.setattr(f"safeft.comparison.{place}.installed", lambda engine: None)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +99,7 @@ def test_quantised_weights_are_not_trained(
 ) -> None:
     """The plain model is, and the quantised one asked in its place."""
     text = MATRIX.format(model=stored["gptq"]).replace("recipes: []", "recipes: [baseline]")
-    text = text.replace("reference: untuned", "data: garden\nrows: 8\nengine: vllm")
+    text = text.replace("reference: untuned", "data: garden\nrows: 8\nengine: vllm\nworkers: 1")
     (tmp_path / "matrix.yaml").write_text(text)
     said = refused("compare", tmp_path / "matrix.yaml", "--output", tmp_path / "run")
     assert "recipes: Transformers cannot train" in said and "as `checkpoint`" in said

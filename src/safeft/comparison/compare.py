@@ -18,10 +18,11 @@ from safeft.comparison.endpoints import announce
 from safeft.comparison.estimating import estimates
 from safeft.comparison.incoherence import faults, incoherent, warned
 from safeft.comparison.learning import labelled, learned
+from safeft.comparison.local import check_local
 from safeft.comparison.matrix import Matrix
 from safeft.comparison.multipliers import against_untuned, multipliers
 from safeft.comparison.notes import notes, runs
-from safeft.comparison.pool import default_workers, run_all
+from safeft.comparison.pool import Workers, default_workers
 from safeft.comparison.published import published
 from safeft.comparison.readings import measured
 from safeft.comparison.rules import (
@@ -64,16 +65,19 @@ def compare(
     holds another comparison, or cells that were made when a judge or policy was another one.
     `progress` hears (what is done, how many, of how many).
     """
-    planned = preflight(matrix, output, insist=insist, trust_remote_code=trust_remote_code)
-    with locked(output):
-        named = identities(matrix)
-        refuse_changed(output, named)
-        open_run(output, {"comparison": matrix.identity(), **named})
-        remember(output, matrix.correction)
-        announce(planned)
-        _work(planned, progress)
-        document = describe(with_judges(planned, added(output)))
-        return document, write_report(document, output)
+    planned = plan(matrix, output, trust_remote_code=trust_remote_code)
+    _check(planned, output, insist)
+    with Workers(_side_by_side(planned)) as workers:
+        workers.call(check_local, planned)
+        with locked(output):
+            named = identities(matrix)
+            refuse_changed(output, named)
+            open_run(output, {"comparison": matrix.identity(), **named})
+            remember(output, matrix.correction)
+            announce(planned)
+            _work(planned, workers, progress)
+            document = describe(with_judges(planned, added(output)))
+            return document, write_report(document, output)
 
 
 def preflight(
@@ -81,11 +85,26 @@ def preflight(
 ) -> Plan:
     """The resolved comparison, once nothing speaks against it. Raises as `compare` does."""
     planned = plan(matrix, output, trust_remote_code=trust_remote_code)
+    _check(planned, output, insist)
+    check_local(planned)
+    return planned
+
+
+def _check(planned: Plan, output: Path, insist: bool) -> None:
     check(planned)
     asked = list(dict.fromkeys([*planned.suite.all_prompts(), *planned.goals]))
     refuse(_trained_on(planned), asked, insist=insist)
-    refuse_changed(output, identities(matrix))
-    return planned
+    refuse_changed(output, identities(planned.matrix))
+
+
+def _side_by_side(planned: Plan) -> int:
+    """How many workers run the first tasks; 0 where there are none, or this process does them."""
+    if not (todo := unfinished(planned)):
+        return 0
+    apart = [cell for cell in todo if cell.recipe or engine_of(planned, cell) != VLLM]
+    if shares(planned, apart):
+        return planned.matrix.workers or 1
+    return min(planned.matrix.workers or default_workers(), len(todo)) if apart else 0
 
 
 def _trained_on(planned: Plan) -> list[Example]:
@@ -96,7 +115,7 @@ def _trained_on(planned: Plan) -> list[Example]:
     return list(dict.fromkeys([*planned.train, *drawn, *added]))
 
 
-def _work(planned: Plan, progress: Callable[[str, int, int], None]) -> None:
+def _work(planned: Plan, workers: Workers, progress: Callable[[str, int, int], None]) -> None:
     """Every cell that is not finished, in worker processes."""
     todo = unfinished(planned)
     done, total = len(planned.cells) - len(todo), len(planned.cells)
@@ -109,19 +128,19 @@ def _work(planned: Plan, progress: Callable[[str, int, int], None]) -> None:
             trust = planned.trust_remote_code
             write_ahead(recipe, here.matrix.model, here.train, here.store, trust)
     ordered = _longest_first(planned, todo)
-    workers = min(planned.matrix.workers or default_workers(), len(todo))
+    count = min(planned.matrix.workers or default_workers(), len(todo))
     alone = [cell for cell in ordered if engine_of(planned, cell) != VLLM]
     shared = shares(planned, alone)
     # One vLLM engine answers for all, in this process, once nobody trains any more.
     served = [cell for cell in ordered if engine_of(planned, cell) == VLLM]
     apart = list({cell.training: cell for cell, _ in shared if cell.recipe}.values())
     for cells in (_trained_once(ordered), served, apart):
-        for name in run_all(partial(train_only, planned), cells, workers):
+        for name in workers.run_all(partial(train_only, planned), cells, count):
             progress(name, done, total)
-    for name in run_all(partial(ask_only, planned), shared, planned.matrix.workers or 1):
+    for name in workers.run_all(partial(ask_only, planned), shared, planned.matrix.workers or 1):
         progress(name, done, total)
-    for cells, processes in ((alone, workers), (served, 1)):
-        for name in run_all(partial(work, planned), cells, processes):
+    for cells, processes in ((alone, count), (served, 1)):
+        for name in workers.run_all(partial(work, planned), cells, processes):
             done += 1
             progress(name, done, total)
 

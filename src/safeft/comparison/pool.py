@@ -27,35 +27,82 @@ def default_workers() -> int:
     return torch.cuda.device_count() or len(os.sched_getaffinity(0))
 
 
-def run_all(
-    function: Callable[[Task], Result], tasks: Sequence[Task], workers: int
-) -> Iterator[Result]:
-    """Results as they complete. The first failure stops what has not started and is raised."""
-    if workers == 1 or not tasks:
-        yield from map(function, tasks)
-        return
-    context = get_context("spawn")
-    places = context.SimpleQueue()
-    for place in _dealt(workers):
-        places.put(place)
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_alone, initargs=(places,))
+class Workers:
+    """Processes for tasks; their imports take seconds, so some begin before the first tasks do.
+
+    Whoever first runs tasks with as many workers gets those; later ones get processes of their own,
+    since what a task leaves in memory must not stay while an engine starts.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._begun: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Workers:
+        if self._count > 1:
+            self._begun = _pool(self._count)
+            with _deaf_to_interrupts():
+                for _ in range(self._count):
+                    self._begun.submit(_import)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._begun is not None:
+            _end(self._begun)
+
+    def call(self, function: Callable[[Task], Result], task: Task) -> Result:
+        """What a function says, in a worker that begins anyway; here when none does."""
+        if self._begun is None:
+            return function(task)
+        with _said_when_dead():
+            return self._begun.submit(function, task).result()
+
+    def run_all(
+        self, function: Callable[[Task], Result], tasks: Sequence[Task], count: int
+    ) -> Iterator[Result]:
+        """Results as they complete. The first failure stops what has not started and is raised."""
+        if count == 1 or not tasks:
+            yield from map(function, tasks)
+            return
+        pool = self._taken() if count == self._count else _pool(count)
+        try:
+            with _said_when_dead():
+                with _deaf_to_interrupts():
+                    futures = [pool.submit(function, task) for task in tasks]
+                for one in as_completed(futures):
+                    yield one.result()
+        finally:
+            _end(pool)
+
+    def _taken(self) -> ProcessPoolExecutor:
+        begun, self._begun = self._begun, None
+        return begun or _pool(self._count)
+
+
+@contextmanager
+def _said_when_dead() -> Iterator[None]:
     try:
-        with _deaf_to_interrupts():
-            futures = [pool.submit(function, task) for task in tasks]
-        for one in as_completed(futures):
-            yield one.result()
+        yield
     except BrokenProcessPool as error:
         raise SafeftError(
-            "a worker process died (out of memory?); run the same command again to resume, with "
-            "fewer workers if it happens again"
+            "a worker process died (out of memory?); run the same command again to resume, "
+            "with fewer workers if it happens again"
         ) from error
-    except BaseException:
-        # An interrupted run must not wait for trainings that nobody wants any more.
-        for process in list((pool._processes or {}).values()):
-            process.terminate()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
+
+
+def _pool(count: int) -> ProcessPoolExecutor:
+    context = get_context("spawn")
+    places = context.SimpleQueue()
+    for place in _dealt(count):
+        places.put(place)
+    return ProcessPoolExecutor(count, mp_context=context, initializer=_alone, initargs=(places,))
+
+
+def _end(pool: ProcessPoolExecutor) -> None:
+    """At once: an interrupted run must not wait for what nobody wants, a done one for goodbyes."""
+    for process in list((pool._processes or {}).values()):
+        process.terminate()
+    pool.shutdown(cancel_futures=True)
 
 
 def _dealt(workers: int) -> list[str]:
@@ -99,6 +146,13 @@ def _alone(places: SimpleQueue[str]) -> None:
     disable_progress_bars()
     logging.disable_progress_bar()
     logging.set_verbosity_error()
+
+
+def _import() -> None:
+    """What every task imports first, which takes seconds."""
+    from transformers import AutoModelForCausalLM
+
+    del AutoModelForCausalLM
 
 
 def _end_with_parent() -> None:

@@ -9,30 +9,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from safeft.comparison.capabilities import refuse_incapable
 from safeft.comparison.cells import Cell, Plan
 from safeft.comparison.matrix import Matrix
 from safeft.comparison.published import published
-from safeft.comparison.settings import DATA, Setting
+from safeft.comparison.settings import DATA
 from safeft.errors import (
     ConfigError,
-    DataError,
     ModelError,
-    PromptError,
     RunError,
     UserError,
 )
 from safeft.evaluation import short
 from safeft.generation.imported import ImportedGenerator
-from safeft.generation.schema import VLLM, installed
-from safeft.generation.transformers import context_of, prompt_ids, refuse_too_long
+from safeft.generation.schema import installed
 from safeft.guarding import EncoderGuard, load_policy
 from safeft.guarding.rows import common
 from safeft.judges import Judge, load_judge, tell
-from safeft.models import load_config, load_tokenizer, unreadable
-from safeft.records import Prompt
 from safeft.runs import read_json
-from safeft.training import Recipe, check_arguments, check_targets
+from safeft.training import Recipe
 
 _LOG = logging.getLogger("safeft")
 Identities = dict[str, dict[str, dict[str, Any]]]
@@ -42,8 +36,8 @@ def check(plan: Plan) -> None:
     """Raises ConfigError for unknown judges or policies and for a guard that would grade itself.
 
     Raises ConfigError too for one cell under two names, whose workers would write the same files.
-    Raises ModelError for a model that cannot be asked the suite, and for adapters that are not
-    there. What only training and asking would find is looked for while there is any to do.
+    Raises ModelError for adapters that are not there. What only asking would find is looked for
+    while there is any to do.
     """
     if not plan.suite.first("harm"):
         raise ConfigError(f"suite {plan.suite.name!r}: a comparison needs a set of kind harm")
@@ -62,51 +56,10 @@ def check(plan: Plan) -> None:
                 raise ModelError(f"adapters.{name}: {path} holds no adapter_config.json")
     for cell in unfinished(plan):
         _refuse_missing(plan, cell)
-    if not plan.matrix.asked:
-        return
-    if plan.matrix.remote:
+    if plan.matrix.asked and plan.matrix.remote:
         _refuse_begun(plan)
         installed(plan.matrix.engine)
         plan.matrix.endpoint.key(plan.matrix.engine)  # without one, every request would fail
-        return
-    for way in _ways(plan):
-        installed(way.matrix.engine)
-        _refuse_unloadable(way)
-        _refuse_unanswerable(way)
-    _refuse_untrainable(plan, unfinished(plan))
-    refuse_incapable(plan, unfinished(plan))
-
-
-def unloadable(plan: Plan) -> str:
-    """Why Transformers cannot load what answers here; empty when it can."""
-    name = plan.matrix.checkpoint or plan.matrix.model
-    return unreadable(name, trust_remote_code=plan.trust_remote_code)
-
-
-def _refuse_unloadable(plan: Plan) -> None:
-    """Raises ConfigError for quantised weights that only vLLM can load, where Transformers must."""
-    todo, matrix = unfinished(plan), plan.matrix
-    if not todo:
-        return
-    beyond_vllm = {
-        "engine": matrix.engine != VLLM,
-        "lm_eval": matrix.lm_eval is not None,
-        "bias": matrix.bias is not None,
-        "merged": bool(matrix.merged),
-    }
-    needed = next((key for key, used in beyond_vllm.items() if used), "")
-    if needed and (reason := unloadable(plan)):
-        raise ConfigError(
-            f"{needed}: Transformers cannot load {matrix.checkpoint or matrix.model} here "
-            f"({reason}); install what it lacks, or use `engine: vllm` without lm_eval, bias and "
-            "merged"
-        )
-    trust = plan.trust_remote_code
-    if recipes_of(todo) and (reason := unreadable(matrix.model, trust_remote_code=trust)):
-        raise ConfigError(
-            f"recipes: Transformers cannot train {matrix.model} here ({reason}); train the plain "
-            "weights, and ask the quantised ones as `checkpoint`"
-        )
 
 
 def _refuse_begun(plan: Plan) -> None:
@@ -116,13 +69,6 @@ def _refuse_begun(plan: Plan) -> None:
             f"suite {plan.suite.name!r}: {begun.domain} begins the model's answer, which no "
             "endpoint takes; leave attacks with `prefill` out, or use a local engine"
         )
-
-
-def _ways(plan: Plan) -> list[Plan]:
-    """Each way of asking once that there is still something to ask in, the usual one always."""
-    todo = [cell.setting for cell in unfinished(plan)]
-    found = {json.dumps(one.asked, sort_keys=True): one for one in (Setting(), *todo)}
-    return [plan.under(one) for one in found.values()]
 
 
 def engine_of(plan: Plan, cell: Cell) -> str:
@@ -178,34 +124,6 @@ def unfinished(plan: Plan) -> list[Cell]:
 def recipes_of(cells: Iterable[Cell]) -> list[Recipe]:
     """Each recipe of the cells once, whatever the number of seeds."""
     return list({cell.name: cell.recipe for cell in cells if cell.recipe}.values())
-
-
-def _refuse_untrainable(plan: Plan, todo: list[Cell]) -> None:
-    for recipe in recipes_of(todo):
-        check_arguments(recipe)
-        check_targets(recipe, plan.matrix.model, trust_remote_code=plan.trust_remote_code)
-
-
-def _refuse_unanswerable(plan: Plan) -> None:
-    """Prompts of the suite and of the test rows that the template or the context refuses."""
-    model, trust = plan.matrix.checkpoint or plan.matrix.model, plan.trust_remote_code
-    tokenizer = load_tokenizer(
-        model, chat_template=plan.matrix.chat_template, trust_remote_code=trust
-    )
-    if not unfinished(plan):
-        return
-    if bare := next((one for one in plan.test if one.text), None):
-        raise DataError(f"{bare.place}: is plain text; test rows need an answer to compare with")
-    room = plan.suite.max_new_tokens
-    context = context_of(load_config(model, trust_remote_code=trust))
-    lengths = {one: len(prompt_ids(tokenizer, one, model)) for one in plan.suite.all_prompts()}
-    refuse_too_long(lengths, room, context, model)
-    rows = [Prompt(one.place, one.messages[:-1]) for one in plan.test]
-    try:
-        tests = {one: len(prompt_ids(tokenizer, one, model)) for one in rows}
-        refuse_too_long(tests, 2 * room, context, model)
-    except PromptError as error:
-        raise DataError(f"{error.id}: its prompt {error.problem}") from error
 
 
 def refuse_self_grading(name: str, graders: dict[str, Judge]) -> None:

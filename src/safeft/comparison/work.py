@@ -12,8 +12,8 @@ from typing import Any
 from safeft.comparison import capabilities
 from safeft.comparison.cells import Ask, Cell, Plan
 from safeft.comparison.endpoints import ask_again
+from safeft.comparison.local import unloadable
 from safeft.comparison.readings import BIAS_FILE
-from safeft.comparison.rules import unloadable
 from safeft.comparison.searching import search
 from safeft.comparison.serving import discard, served
 from safeft.evaluation import (
@@ -187,7 +187,8 @@ def _loss(plan: Plan, cell: Cell, ask: Ask, adapters: list[Path]) -> None:
 
     An endpoint gives no probabilities of a given text, nor do weights that only vLLM can load.
     """
-    if plan.matrix.remote or cell.answers or unloadable(plan):
+    measured = plan.test or plan.bias
+    if not measured or plan.matrix.remote or cell.answers or unloadable(plan):
         return
     place = cell.folder / f"epoch-{ask.epoch}"
     chosen = _chosen(cell, ask, adapters)
