@@ -163,3 +163,15 @@ def test_a_mistyped_correction_gets_a_hint(run: Path) -> None:
     """As every value that is one of few."""
     said = refused(*command(run.parent, "correction=rogan-galden"))
     assert "correction: 'rogan-galden' is not valid; did you mean 'rogan-gladen'" in said
+
+
+def test_an_evaluation_chooses_too(run: Path) -> None:
+    """`safeft eval` over the same answers, by its own option."""
+    answers = ["--responses", run.parent / "tuned.jsonl", "--suite", run.parent / "cards.yaml"]
+    alone = run.parent / "alone"
+    asked = ["eval", "elsewhere", *answers, "--judge", "keyword", "--output", alone]
+    done(*asked)
+    label(alone, "ann", responses=40)
+    for more, method in (((), "prediction-powered"), (("rogan-gladen",), "Rogan–Gladen")):
+        done(*asked, *[word for one in more for word in ("--correction", one)])
+        assert corrected(alone)["responses"]["method"].startswith(method)

@@ -49,6 +49,14 @@ def test_a_pilot_that_decoded_once_says_nothing_of_decodings(compared: Compariso
     assert "decodings: not known, since the pilot decoded once; draw several at T > 0" in out
 
 
+def test_a_reference_that_was_never_trained_adds_no_seed_and_takes_none() -> None:
+    """The design is the recipe's own."""
+    from safeft.comparison.pilot import pilot
+
+    _, design = pilot(MAIN, "untuned")
+    assert (design.seeds, design.prompts, design.decodes) == (5, 220, 3)
+
+
 def test_standard_deviations_alone_are_enough() -> None:
     """More seeds detect less, down the table."""
     given = ("--training-sd", 0.04, "--prompt-sd", 0.2, "--residual-sd", 0.4)

@@ -41,5 +41,6 @@ def pilot(run: Path, recipe: str | None = None) -> tuple[Spread, Design]:
         for one in (name, reference)
     ]
     hottest = [max(found, key=lambda pair: pair[0])[1] for found in arrays]
-    seeds = min(len(cube) for cube in hottest)
-    return spread_of(hottest[0], hottest[1]), Design(max(seeds, 2), *hottest[0].shape[1:])
+    # A reference that was never trained has one run, and no seeds that another study would add.
+    seeds = min((len(cube) for cube in hottest if len(cube) > 1), default=0)
+    return spread_of(hottest[0], hottest[1]), Design(seeds, *hottest[0].shape[1:])
