@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -222,3 +223,20 @@ def test_wrong_columns_are_named(tmp_path: Path, changes: dict[str, Any], words:
     with pytest.raises((ConfigError, DataError)) as caught:
         load_suite(other(tmp_path, **changes))
     assert words in str(caught.value)
+
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "suites.md"
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="../shared/data is not in this checkout")
+def test_the_documented_suite_reads_the_files_as_they_are_published(tmp_path: Path) -> None:
+    """XSTest's 250 safe prompts in ten types, HarmBench's standard behaviours, and ours."""
+    (block,) = re.findall(r"```yaml\n(.+?)```", DOCUMENT.read_text(), re.DOTALL)
+    (tmp_path / "mine.yaml").write_text(block)
+    for name in ("harmbench/harmbench_behaviors_text_all.csv", "xstest/xstest_prompts.csv"):
+        (tmp_path / Path(name).name).symlink_to(SHARED / name)
+    suite = load_suite(str(tmp_path / "mine.yaml"))
+    counts = {name: len(prompts) for name, prompts in suite.prompts.items()}
+    assert counts == {"harm": 440, "harmbench": 200, "lookalikes": 440, "xstest": 250}
+    assert len({one.category for one in suite.prompts["xstest"]}) == 10
