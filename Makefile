@@ -24,7 +24,7 @@ demo: $(RUN)  ## compare the recipes on the embedded model; a second run resumes
 	$(BIN)/python -m safeft compare benchmarks/demo.yaml --output runs/demo
 
 test: $(TOOLS)  ## every test
-	# One arena: with more, glibc keeps much of what tests have given back (4.2 GB at most, against 3.9).
+	# One arena: with more, glibc keeps much of what tests have given back (4.2 GB at most, against 4.0).
 	OMP_NUM_THREADS=1 MALLOC_ARENA_MAX=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 test-engines: $(ENGINES)  ## the real vLLM, in an environment of its own: its pins differ from ours

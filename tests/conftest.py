@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import end_server
 
 CHATML = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}"
@@ -43,10 +45,21 @@ def _llama(seed: int = 0, **changes: Any) -> Any:
         return LlamaForCausalLM(LlamaConfig(**(values | changes)))
 
 
+def pytest_configure() -> None:
+    """Pytest's processes keep to a core each: a comparison that names no workers then starts none.
+
+    Two times two workers on two cores would gain nothing and take the memory of four.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    if process := os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw"):
+        os.sched_setaffinity(0, {cores[int(process) % len(cores)]})
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _memory() -> Iterator[None]:
     """What a file's models took is given back to the system: two processes share 4 GB."""
     yield
+    end_server()
     gc.collect()
     if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # glibc's
         trim(0)

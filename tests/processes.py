@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from multiprocessing import get_context
+from multiprocessing.forkserver import _forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -119,6 +120,11 @@ def _command(arguments: list[str], out: Path, err: Path, before: Callable[[], No
     from safeft.cli import main
 
     main(arguments)
+
+
+def end_server() -> None:
+    """Half a gigabyte goes back; the next command starts another server."""
+    _forkserver._stop()  # what CPython's own tests call; without a server it does nothing
 
 
 def stall_at_first_checkpoint() -> None:
