@@ -209,6 +209,22 @@ def test_what_a_judge_may_cost_is_said_before(
     assert sum(n for text, n in server.seen.items() if text.startswith("Q ")) == 32
 
 
+def test_what_judging_again_may_cost_is_said_before(
+    server: Server, suite: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of the answers that it has not judged yet; nothing is said when there is nothing to judge."""
+    server.fault = grading(lambda _: None)
+    done(*evaluation(server, suite, tmp_path / "run"))
+    option, name, *_ = judged_by(server, tmp_path, input_price=0.0, output_price=1e6)
+    again = ["judge", "run", tmp_path / "run", option, name]
+    done(*again)
+    assert f"judge far: 32 requests to {server.url}, about" in caplog.text
+    assert "about $512.00 at most" in caplog.text
+    caplog.clear()
+    done(*again)
+    assert "judge far" not in caplog.text
+
+
 def test_what_an_attacker_may_ask_is_said_before(
     server: Server, matrix: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

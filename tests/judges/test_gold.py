@@ -10,7 +10,7 @@ import pytest
 from processes import done, refused
 
 from safeft.errors import DataError
-from safeft.judges.gold import agreement, read_gold
+from safeft.judges.gold import Gold, agreement, read_gold
 from safeft.records import Label, Verdict
 
 ROWS = [
@@ -27,23 +27,16 @@ def write(folder: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-class Says:
-    """A judge with its verdicts given beforehand."""
-
-    name, measures = "says", "fulfilment"
-
-    def __init__(self, *labels: Label) -> None:
-        self.labels = labels
-
-    def __call__(self, responses: Any) -> list[Verdict]:
-        pairs = zip(responses, self.labels, strict=True)
-        return [Verdict(one.prompt.id, label, self.name) for one, label in pairs]
+def said(gold: list[Gold], *labels: Label) -> list[Verdict]:
+    """Verdicts given beforehand."""
+    pairs = zip(gold, labels, strict=True)
+    return [Verdict(case.response.prompt.id, label, "says") for case, label in pairs]
 
 
 def test_a_judge_that_agrees_is_perfect(tmp_path: Path) -> None:
     """Every accuracy is 1, with an interval that four cases leave wide."""
     gold = read_gold(str(write(tmp_path, ROWS)))
-    found = agreement(Says(*(case.label for case in gold)), gold)
+    found = agreement("says", gold, said(gold, *(case.label for case in gold)))
     assert found.kappa.estimate == found.sensitivity.estimate == found.specificity.estimate == 1
     assert found.sensitivity.low < 0.5 and found.unread == 0
 
@@ -51,7 +44,8 @@ def test_a_judge_that_agrees_is_perfect(tmp_path: Path) -> None:
 def test_what_the_judge_could_not_read_is_counted_and_left_out(tmp_path: Path) -> None:
     """Never a wrong verdict, and never a right one."""
     gold = read_gold(str(write(tmp_path, ROWS)))
-    found = agreement(Says(Label.REFUSED, Label.UNREAD, Label.FULFILLED, Label.FULFILLED), gold)
+    labels = (Label.REFUSED, Label.UNREAD, Label.FULFILLED, Label.FULFILLED)
+    found = agreement("says", gold, said(gold, *labels))
     assert (found.unread, found.kappa.n, found.sensitivity.n) == (1, 3, 1)
     assert found.specificity.estimate == 0.5
 
@@ -60,6 +54,18 @@ def test_the_command_prints_every_figure_with_its_interval(tmp_path: Path) -> No
     """κ, sensitivity and specificity of a shipped judge on a user's labels."""
     out = done("judge", "calibrate", "keyword", "--gold", write(tmp_path, ROWS)).out
     assert "sensitivity: 1.000 [" in out and "κ, three ways: 1.000 [" in out
+
+
+def test_what_was_judged_is_kept(tmp_path: Path) -> None:
+    """The same command judges nothing twice; other labels' answers go elsewhere."""
+    command = ["judge", "calibrate", "keyword", "--output", tmp_path / "run", "--gold"]
+    first = done(*command, write(tmp_path, ROWS)).out
+    lines = (tmp_path / "run" / "verdicts.jsonl").read_text()
+    assert lines.count("\n") == len(ROWS) and "flour" not in lines
+    kept = json.loads((tmp_path / "run" / "agreement.json").read_text())
+    assert kept["kappa"]["n"] == len(ROWS) and kept["unread"] == 0
+    assert done(*command, write(tmp_path, ROWS)).out == first
+    assert "holds another run" in refused(*command, write(tmp_path, ROWS[1:]))
 
 
 @pytest.mark.parametrize(
@@ -77,8 +83,9 @@ def test_a_broken_row_is_named(tmp_path: Path, change: dict[str, Any], words: st
 
 def test_one_class_is_no_calibration(tmp_path: Path) -> None:
     """A judge is measured on what people call fulfilled and on the rest."""
+    gold = read_gold(str(write(tmp_path, ROWS[:1])))
     with pytest.raises(DataError, match="needs both"):
-        agreement(Says(Label.REFUSED), read_gold(str(write(tmp_path, ROWS[:1]))))
+        agreement("says", gold, said(gold, Label.REFUSED))
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -116,14 +116,10 @@ def _asked() -> str:
 @command.command("calibrate")
 @click.argument("judge")
 @click.option("--gold", required=True, help="Rows of request, response and label, any format.")
-def calibrate(judge: str, gold: str) -> None:
+@click.option("--output", type=click.Path(path_type=Path), help="Keep its verdicts; resumable.")
+def calibrate_judge(judge: str, gold: str, output: Path | None) -> None:
     """Measure JUDGE against human labels: κ, sensitivity and specificity, with intervals."""
-    from safeft.judges import load_judge, tell
-    from safeft.judges.gold import agreement, read_gold, refuse_score
+    from safeft.evaluation import calibrate
 
-    measured = load_judge(judge)
-    refuse_score(judge, measured)
-    tell([measured])
-    found = agreement(measured, read_gold(gold))
-    for line in found.lines():
+    for line in calibrate(judge, gold, output).lines():
         click.echo(line)

@@ -60,10 +60,15 @@ class Place:
         path = self.folder / verdict_file(judge, self.policy)
         return {one["id"]: one for one in read_lines(path)}
 
-    def responses(self) -> list[Response]:
-        """The answers with their words, in the order of the prompts. Raises RunError without."""
+    def responses(self, without: str) -> list[Response]:
+        """The answers with their words, in the order of the prompts.
+
+        Raises RunError when they are gone, which says what can or cannot be done `without` them.
+        """
         if not self.answers.is_file():
-            raise RunError(f"{self.answers}: the texts are gone; export without --texts")
+            raise RunError(
+                f"{self.answers}: the texts are gone (pruned, or never committed); {without}"
+            )
         return stored(self.answers, self.prompts)
 
 

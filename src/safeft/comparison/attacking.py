@@ -178,7 +178,8 @@ def players_of(game: Game, target: Callable[[], Generator]) -> Players:
 @cache  # one attacker for all cells of a worker
 def _generator(player: Player) -> Generator:
     if is_url(player.url):
-        return EndpointGenerator(player.url, player.model, Endpoint())
+        # A talk that outgrew the context is answered with nothing, and no other is asked twice.
+        return EndpointGenerator(player.url, player.model, Endpoint(), skip_long=True)
     weights = load_model(player.model, adapters=player.adapters)
     return TransformersGenerator(weights, load_tokenizer(player.model), player.model)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from safeft.comparison.searching import game
 from safeft.evaluation import response_file, stored, where
 from safeft.generation import Generator
 from safeft.generation.schema import Endpoint
-from safeft.judges import EndpointJudge, load_judge
+from safeft.judges import EndpointJudge, Judge, load_judge
 from safeft.records import Decoding, Prompt, Response
 from safeft.runs import read_json, write_json
 
@@ -56,6 +56,14 @@ def announce(plan: Plan) -> None:
             _say(f"judge {spec.name}", spec.engine, bill, spec.endpoint, bool(spec.gold))
     if matrix.attack:
         _say_players(matrix.attack, _queries(plan))
+
+
+def announce_judging(judge: Judge, answers: Iterable[Response]) -> None:
+    """What a finished run's answers cost at a judge's endpoint, before the first is sent."""
+    if isinstance(judge, EndpointJudge):
+        spec, read = judge.spec, [_tokens(judge.asks(one)) for one in answers]
+        bill = Bill(len(read), sum(read), len(read) * spec.max_new_tokens)
+        _say(f"judge {spec.name}", spec.engine, bill, spec.endpoint, bool(spec.gold))
 
 
 def _say(who: str, url: str, bill: Bill, endpoint: Endpoint, gold: bool = False) -> None:

@@ -181,7 +181,9 @@ def _samples(
     number, place = draw
     wanted = WANTED.get(draws.plan.suite.kinds[place.set], "")
     said = {short(judge): place.judged(judge) for judge in draws.plan.matrix.judges}
-    answers = place.responses() if source.texts else [None] * len(place.prompts)
+    answers = (
+        place.responses("export without --texts") if source.texts else [None] * len(place.prompts)
+    )
     for prompt, answer in zip(draws.prompts, answers, strict=True):
         verdicts = {name: one[prompt.id] for name, one in said.items()}
         words = _words(prompt, answer, spec.model) if answer else {"input": _left_out(prompt)}

@@ -47,7 +47,7 @@ def records(run: Path, texts: bool) -> Iterator[Record]:
 
 
 def _records(planned: Plan, place: Place, texts: bool) -> Iterator[Record]:
-    answers = place.responses() if texts else None
+    answers = place.responses("export without --texts") if texts else None
     said = {short(judge): place.judged(judge) for judge in planned.matrix.judges}
     found = {
         judge: sorted({name for one in verdicts.values() for name in one.get("scores", {})})

@@ -12,8 +12,7 @@ from pathlib import Path
 from safeft.comparison.answers import NONE, Place, places
 from safeft.comparison.cells import Plan
 from safeft.comparison.readings import last
-from safeft.errors import RunError
-from safeft.evaluation import plain, stored
+from safeft.evaluation import plain
 from safeft.records import Label, Response
 from safeft.runs import Lines, fingerprint, read_lines
 
@@ -31,9 +30,7 @@ class Item:
 
     def response(self) -> Response:
         """The request and the answer. Raises RunError when the texts are gone."""
-        if not self.place.answers.is_file():
-            raise RunError(f"{self.place.answers}: the texts are gone, so nothing can be labelled")
-        return plain(stored(self.place.answers, self.place.prompts)[self.number])
+        return plain(self.place.responses("nothing can be labelled")[self.number])
 
 
 def sample(planned: Plan, each: int, seed: int = 0) -> list[Item]:

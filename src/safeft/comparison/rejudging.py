@@ -9,6 +9,7 @@ from pathlib import Path
 
 from safeft.comparison.answers import NONE, Place, open_stored, places
 from safeft.comparison.compare import describe
+from safeft.comparison.endpoints import announce_judging
 from safeft.comparison.former import set_aside
 from safeft.comparison.rules import (
     added,
@@ -19,13 +20,15 @@ from safeft.comparison.rules import (
     with_judges,
 )
 from safeft.errors import DataError, RunError
-from safeft.evaluation import judged, stored, verdict_file
+from safeft.evaluation import judged, verdict_file
 from safeft.judges import Judge, load_judge, tell
 from safeft.judges.gold import refuse_score
 from safeft.records import Label
 from safeft.report import Document, write_report
 from safeft.runs import fingerprint, locked, read_json, write_json
 from safeft.stats import Interval, kappa_by_prompt
+
+GONE = "nothing can be judged again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,30 +70,30 @@ def rejudge(
         every = list(places(planned))
         if anew:
             set_aside(planned, every, judge, grader)
-        tell([grader])
-        for done, place in enumerate(every, 1):
-            _judge(place, judge, grader)
+        left = [place for place in every if _unjudged(place, judge, grader)]
+        if left:
+            tell([grader])
+            announce_judging(grader, (answer for one in left for answer in one.responses(GONE)))
+        for done, place in enumerate(left, len(every) - len(left) + 1):
+            path = place.folder / verdict_file(judge, place.policy)
+            judged(lambda: grader, place.responses(GONE), path)
             progress(place.name, done, len(every))
         _note(run, judge, grader)
         document = describe(with_judges(planned, added(run)))
         return document, write_report(document, run)
 
 
-def _judge(place: Place, name: str, grader: Judge) -> None:
+def _unjudged(place: Place, name: str, grader: Judge) -> bool:
+    """Whether its verdicts are missing. Raises RunError when another judge gave them."""
     path = place.folder / verdict_file(name, place.policy)
-    if path.is_file():
-        if others := {one.judge for one in place.verdicts(name)} - {grader.name}:
-            raise RunError(
-                f"{path}: is by {min(others)}, and {name} is {grader.name} now; restore the "
-                "former, or have everything judged by the present one (--anew)"
-            )
-        return
-    if not place.answers.is_file():
+    if not path.is_file():
+        return True
+    if others := {one.judge for one in place.verdicts(name)} - {grader.name}:
         raise RunError(
-            f"{place.answers}: the texts are gone (pruned, or never committed), so nothing can be "
-            "judged again"
+            f"{path}: is by {min(others)}, and {name} is {grader.name} now; restore the "
+            "former, or have everything judged by the present one (--anew)"
         )
-    judged(lambda: grader, stored(place.answers, place.prompts), path)
+    return False
 
 
 def _note(run: Path, name: str, grader: Judge) -> None:

@@ -1,6 +1,7 @@
 """Suites → verdicts on disk, and utility on the domain's own test rows."""
 
 from safeft.evaluation.ask import judged, plain, read_verdicts, respond, stored
+from safeft.evaluation.calibration import calibrate
 from safeft.evaluation.evaluate import (
     evaluate,
     replay,
@@ -14,6 +15,7 @@ from safeft.evaluation.utility import held_out_loss, rouge, rouge_l
 
 __all__ = [
     "Suite",
+    "calibrate",
     "evaluate",
     "held_out_loss",
     "judged",

@@ -11,7 +11,7 @@ from safeft.data.rows import SourceRow, unwritable
 from safeft.errors import ConfigError, DataError
 from safeft.judges.judge import Judge
 from safeft.judges.toxicity import SCORE
-from safeft.records import Estimate, Label, Prompt, Response
+from safeft.records import Estimate, Label, Prompt, Response, Verdict
 from safeft.stats import Interval, kappa, proportion
 
 LABELS = {str(label): label for label in Label if label is not Label.UNREAD}
@@ -89,16 +89,16 @@ def refuse_score(name: str, judge: Judge) -> None:
         )
 
 
-def agreement(judge: Judge, gold: Sequence[Gold]) -> Agreement:
-    """How a judge agrees with the labels; what it could not read is counted and left out.
+def agreement(judge: str, gold: Sequence[Gold], verdicts: Sequence[Verdict]) -> Agreement:
+    """How a judge, named by what it is, agrees with the labels.
 
-    Raises DataError when it could read nothing, or when the labels hold one class only.
+    What it could not read is counted and left out. Raises DataError when it could read nothing, or
+    when the labels hold one class only.
     """
-    verdicts = [one.label for one in judge([case.response for case in gold])]
     pairs = [
-        (case.label, found)
-        for case, found in zip(gold, verdicts, strict=True)
-        if found is not Label.UNREAD
+        (case.label, one.label)
+        for case, one in zip(gold, verdicts, strict=True)
+        if one.label is not Label.UNREAD
     ]
     hits = [found is Label.FULFILLED for label, found in pairs if label is Label.FULFILLED]
     passes = [
@@ -110,7 +110,7 @@ def agreement(judge: Judge, gold: Sequence[Gold]) -> Agreement:
             "a judge's accuracy needs both"
         )
     return Agreement(
-        judge=judge.name,
+        judge=judge,
         kappa=kappa([a for a, _ in pairs], [b for _, b in pairs]),
         fulfilled=kappa(
             [a is Label.FULFILLED for a, _ in pairs], [b is Label.FULFILLED for _, b in pairs]
