@@ -63,6 +63,8 @@ class Verbs(click.Group):
 def cli(verbose: bool) -> None:
     """Fine-tune without forgetting how to refuse; measure it; guard what is served."""
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s")
+    # Its import complains of optional kernels, in the middle of what a user reads.
+    logging.getLogger("bitsandbytes").setLevel(logging.INFO if verbose else logging.ERROR)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -9,6 +9,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import cycle, islice
+from logging import ERROR, getLogger
 from multiprocessing import get_context, parent_process
 from multiprocessing.queues import SimpleQueue
 from threading import RLock, Thread
@@ -146,6 +147,7 @@ def _alone(places: SimpleQueue[str]) -> None:
     disable_progress_bars()
     logging.disable_progress_bar()
     logging.set_verbosity_error()
+    getLogger("bitsandbytes").setLevel(ERROR)
 
 
 def _import() -> None:
