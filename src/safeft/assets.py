@@ -215,7 +215,10 @@ def _wrong(error: ErrorDetails, model: type[BaseModel]) -> str:
         tags = re.findall(r"'([^']*)'", context["expected_tags"])
         hint = did_you_mean(context["tag"], tags)
         return f"{context['discriminator']} {context['tag']!r} is not known{hint}"
-    return f"{error['msg'].removeprefix('Value error, ')}, not {error['input']!r}"
+    wrong = error["msg"].removeprefix("Value error, ")
+    # What a validator says of a whole mapping names the values that it means.
+    whole = error["type"] == "value_error" and isinstance(error["input"], dict)
+    return wrong if whole else f"{wrong}, not {error['input']!r}"
 
 
 def _fields(model: type[BaseModel], location: Sequence[int | str]) -> set[str]:

@@ -82,6 +82,7 @@ def test_a_wrong_key_or_value_is_named_with_its_cure(override: str, words: str) 
     said = problem(override, recipe="safety_mix")
     assert "safety_mix.yaml: " in said
     assert words in said
+    assert "not {" not in said  # the whole recipe
 
 
 def test_an_endless_temperature_is_refused() -> None:
