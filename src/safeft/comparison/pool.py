@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import cycle, islice
@@ -37,19 +37,21 @@ class Workers:
 
     def __init__(self, count: int) -> None:
         self._count = count
-        self._begun: ProcessPoolExecutor | None = None
+        self._begun: _Pool | None = None
 
     def __enter__(self) -> Workers:
         if self._count > 1:
-            self._begun = _pool(self._count)
-            with _deaf_to_interrupts():
-                for _ in range(self._count):
-                    self._begun.submit(_import)
+            self._begun = _Pool(self._count)
+            try:
+                self._begun.begin(_import, range(self._count))
+            except BaseException:  # Ctrl-C while it imports: nobody else would end them
+                self._begun.end()
+                raise
         return self
 
     def __exit__(self, *error: object) -> None:
         if self._begun is not None:
-            _end(self._begun)
+            self._begun.end()
 
     def call(self, function: Callable[[Task], Result], task: Task) -> Result:
         """What a function says, in a worker that begins anyway; here when none does."""
@@ -65,19 +67,17 @@ class Workers:
         if count == 1 or not tasks:
             yield from map(function, tasks)
             return
-        pool = self._taken() if count == self._count else _pool(count)
+        pool = self._taken() if count == self._count else _Pool(count)
         try:
             with _said_when_dead():
-                with _deaf_to_interrupts():
-                    futures = [pool.submit(function, task) for task in tasks]
-                for one in as_completed(futures):
+                for one in as_completed(pool.begin(function, tasks)):
                     yield one.result()
         finally:
-            _end(pool)
+            pool.end()
 
-    def _taken(self) -> ProcessPoolExecutor:
+    def _taken(self) -> _Pool:
         begun, self._begun = self._begun, None
-        return begun or _pool(self._count)
+        return begun or _Pool(self._count)
 
 
 @contextmanager
@@ -91,19 +91,32 @@ def _said_when_dead() -> Iterator[None]:
         ) from error
 
 
-def _pool(count: int) -> ProcessPoolExecutor:
-    context = get_context("spawn")
-    places = context.SimpleQueue()
-    for place in _dealt(count):
-        places.put(place)
-    return ProcessPoolExecutor(count, mp_context=context, initializer=_alone, initargs=(places,))
+class _Pool(ProcessPoolExecutor):
+    """Spawned processes; each waits for its accelerator, which is dealt while it is starting."""
 
+    def __init__(self, count: int) -> None:
+        context = get_context("spawn")
+        self._places = context.SimpleQueue()
+        self._undealt = count
+        super().__init__(count, mp_context=context, initializer=_alone, initargs=(self._places,))
 
-def _end(pool: ProcessPoolExecutor) -> None:
-    """At once: an interrupted run must not wait for what nobody wants, a done one for goodbyes."""
-    for process in list((pool._processes or {}).values()):
-        process.terminate()
-    pool.shutdown(cancel_futures=True)
+    def begin(
+        self, function: Callable[[Task], Result], tasks: Iterable[Task]
+    ) -> list[Future[Result]]:
+        """Submits every task."""
+        with _deaf_to_interrupts():
+            submitted = [self.submit(function, task) for task in tasks]
+        # Later than the start, since counting accelerators imports torch: a second.
+        for place in _dealt(self._undealt) or [""] * self._undealt:
+            self._places.put(place)
+        self._undealt = 0
+        return submitted
+
+    def end(self) -> None:
+        """At once: whoever was interrupted must not wait, whoever is done says no goodbyes."""
+        for process in list((self._processes or {}).values()):
+            process.terminate()
+        self.shutdown(cancel_futures=True)
 
 
 def _dealt(workers: int) -> list[str]:
@@ -131,26 +144,28 @@ def _deaf_to_interrupts() -> Iterator[None]:
 
 def _alone(places: SimpleQueue[str]) -> None:
     """One thread, and one accelerator where there are any: TRL would spread over all it sees."""
-    if not places.empty():
-        os.environ["CUDA_VISIBLE_DEVICES"] = places.get()
     Thread(target=_end_with_parent, daemon=True).start()
+    # The terminal belongs to the parent, which says which cell is done. By the environment, since
+    # importing datasets takes half a second that an evaluation does not need.
+    os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
 
-    import torch
-    from datasets import disable_progress_bars
+    import torch  # which looks for accelerators when it is first asked, and not before
+
+    if place := places.get():
+        os.environ["CUDA_VISIBLE_DEVICES"] = place
+    torch.set_num_threads(1)
+
     from tqdm import tqdm  # type: ignore[import-untyped]
     from transformers.utils import logging
 
-    torch.set_num_threads(1)
     # Its own lock is a semaphore of the system, which a terminated worker would leave behind.
     tqdm.set_lock(RLock())
-    # The terminal belongs to the parent, which says which cell is done.
-    disable_progress_bars()
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     getLogger("bitsandbytes").setLevel(ERROR)
 
 
-def _import() -> None:
+def _import(_: int) -> None:
     """What every task imports first, which takes seconds."""
     from transformers import AutoModelForCausalLM
 
