@@ -9,11 +9,11 @@ import checkpoints
 import pytest
 import torch
 
-from safeft.generation.decoding import FIRST, Draws, extend
+from safeft.generation.decoding import LEAST, Draws, Pasts, extend
 from safeft.generation.transformers import TransformersGenerator
 from safeft.records import Decoding, Prompt
 
-TOKENS = 3 * FIRST  # two rounds and part of a third
+TOKENS = 48  # many rounds
 STOPS = set(range(40, 60))  # many, so that rows end at different places
 SIZES = checkpoints.SIZES | {
     "vocab_size": 300,
@@ -91,9 +91,45 @@ def test_rows_that_have_ended_are_asked_no_more(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(model, "generate", counted)
     found = [cut(row) for row in extend(model, batch, STOPS, TOKENS, GREEDY)]
-    after = [sum(len(row) > step for row in found) for step in (0, FIRST)]
+    after = [sum(len(row) > step for row in found) for step in (0, LEAST)]
     assert asked[:2] == after
     assert asked[1] < asked[0] == 12
+
+
+@pytest.mark.parametrize(
+    ("family", "remembered"),
+    [
+        ("Llama", True),
+        ("Mistral", False),
+        ("Gemma2", False),
+        ("RecurrentGemma", False),
+        ("Mamba", False),
+    ],
+)
+def test_a_remembered_past_changes_no_token(family: str, remembered: bool) -> None:
+    """Asked once or again; what cannot go back by a token is read anew."""
+    model, batch = made(family), padded(3, 5, 12, 12, 7, 4)
+    alone = extend(model, batch, STOPS, TOKENS, GREEDY)
+    for most in (2**28, 0):
+        pasts = Pasts(model, GREEDY, most)
+        for _ in range(3):
+            past = pasts.of(batch)
+            assert (past is not None) is remembered
+            assert extend(model, batch, STOPS, TOKENS, GREEDY, past=past) == alone
+        assert bool(pasts._kept) is (remembered and most > 0)
+
+
+def test_the_oldest_past_goes_first() -> None:
+    """When there is no room for all."""
+    model, batches = made("Llama"), [padded(one, one) for one in (4, 5, 6)]
+    pasts = Pasts(model, GREEDY)
+    for one in (batches[1], batches[0]):
+        pasts.of(one)
+    token = sum(one.keys.nbytes for one in pasts.of(batches[1]).layers) // 2  # keys and values
+    pasts._most = token * (4 + 5)
+    pasts.of(batches[2])
+    lengths = [one.get_seq_length() for one in pasts._kept.values()]
+    assert lengths == [4, 5]
 
 
 def test_scores_that_are_no_numbers_end_nobody() -> None:

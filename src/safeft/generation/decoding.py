@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from typing import Any
 
-FIRST = 16  # new tokens until rows that have ended leave the batch; twice as many each time after
+# New tokens between two times at which ended rows leave the batch: this many, and later an eighth
+# of what has been written, since what a row's leaving costs grows with its past.
+LEAST = 4
 
 
 class Draws:
@@ -43,6 +46,53 @@ class Draws:
         return torch.full_like(scores_NV, -torch.inf).scatter(1, drawn_N1, 0.0)
 
 
+class Pasts:
+    """What a model remembers of batches of prompts, for other decodings of the same ones.
+
+    The oldest go while all of it takes more than `most` bytes. Whoever asks first gets what whoever
+    asks later gets, so that answers do not depend on what was asked before.
+    """
+
+    def __init__(self, model: Any, arguments: Mapping[str, Any], most: int = 2**28) -> None:
+        self._model = model
+        self._arguments = arguments
+        self._most = most
+        self._kept: dict[bytes, Any] = {}
+
+    def of(self, padded: Mapping[str, Any]) -> Any:
+        """A memory of every token but the last; None where a model must read all of them anew."""
+        key = b"".join(one.cpu().numpy().tobytes() for one in padded.values())
+        past = self._kept.pop(key, None) or self._read(padded)
+        if past is None:
+            return None
+        self._kept[key] = past
+        while sum(map(_size, self._kept.values())) > self._most:
+            self._kept.pop(next(iter(self._kept)))
+        # Layers replace their tensors and never write into them, so these are shared.
+        lent = copy(past)
+        lent.layers = [copy(one) for one in past.layers]
+        return lent
+
+    def _read(self, padded: Mapping[str, Any]) -> Any:
+        import torch
+        from transformers.cache_utils import DynamicLayer
+
+        with torch.inference_mode():
+            out = self._model.generate(
+                **padded, max_new_tokens=1, return_dict_in_generate=True, **self._arguments
+            )
+        cache = _kept(out, torch.arange(len(out.sequences)))
+        # A window that slides has forgotten what it would have to go back to.
+        if cache is None or any(type(one) is not DynamicLayer for one in cache.layers):
+            return None
+        cache.crop(-1)
+        return cache
+
+
+def _size(cache: Any) -> int:
+    return sum(one.keys.nbytes + one.values.nbytes for one in cache.layers)
+
+
 def extend(
     model: Any,
     padded: Mapping[str, Any],
@@ -50,16 +100,18 @@ def extend(
     max_new_tokens: int,
     arguments: Mapping[str, Any],
     draws: tuple[Any, float, float] | None = None,
+    past: Any = None,
 ) -> list[list[int]]:
     """New tokens of each row of `padded`, up to `max_new_tokens` or beyond its first stop token.
 
-    Greedy, or by `draws`: uniform_NT, temperature and top-p. `arguments` go to `generate`, which is
+    Greedy, or by `draws`: uniform_NT, temperature and top-p. `past` is what the model remembers of
+    the prompts, and will be overwritten. `arguments` go to `generate`, which is
     called for some tokens at a time, so that ended rows cost nothing more.
     """
     import torch
 
-    ids, mask, cache = padded["input_ids"], padded["attention_mask"], None
-    begun, rows, step = ids.shape[1], torch.arange(len(ids)), FIRST
+    ids, mask, cache = padded["input_ids"], padded["attention_mask"], past
+    begun, rows, step = ids.shape[1], torch.arange(len(ids)), LEAST
     found: list[list[int]] = [[] for _ in range(len(ids))]
     while len(rows) and (left := max_new_tokens + begun - ids.shape[1]) > 0:
         with torch.inference_mode():
@@ -79,7 +131,7 @@ def extend(
         mask = torch.cat([mask, torch.ones_like(new)], dim=1)[kept]
         ids, rows, cache = out.sequences[kept], rows[kept], _kept(out, kept)
         # Who must read everything anew does so once.
-        step = max_new_tokens if cache is None else 2 * step
+        step = max_new_tokens if cache is None else max(LEAST, (ids.shape[1] - begun) // 8)
     return found
 
 
@@ -108,5 +160,6 @@ def _kept(out: Any, rows_K: Any) -> Any:
     seen = out.sequences.shape[1] - 1
     if any(type(one) not in plain or one.get_seq_length() != seen for one in cache.layers):
         return None
-    cache.batch_select_indices(rows_K)  # an index on the CPU serves layers wherever they lie
+    if len(rows_K) < len(out.sequences):
+        cache.batch_select_indices(rows_K)  # an index on the CPU serves layers wherever they lie
     return cache

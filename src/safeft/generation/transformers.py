@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from safeft.errors import PromptError, TooLongError
-from safeft.generation.decoding import extend
+from safeft.generation.decoding import Pasts, extend
 from safeft.records import Decoding, Finish, Prompt, Response
 
 # Models ship generation configs of their own; what they change about the distribution is undone.
@@ -59,6 +59,8 @@ class TransformersGenerator:
         self.name = name
         self.batch_size = batch_size
         self.raw = raw
+        self._arguments = {"pad_token_id": tokenizer.pad_token_id, **_GREEDY}
+        self._pasts = Pasts(model, self._arguments)
 
     def __call__(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[Response]:
         """One response per prompt, in order."""
@@ -91,11 +93,12 @@ class TransformersGenerator:
             return_tensors="pt",
         ).to(self.model.device)
         stops = _stops(self.model, self.tokenizer)
-        arguments = {"pad_token_id": self.tokenizer.pad_token_id, **_GREEDY}
+        arguments = self._arguments
         draws = None
         if decoding.temperature > 0:
             draws = (_uniform(decoding, batch), decoding.temperature, decoding.top_p)
-        found = extend(self.model, padded, stops, decoding.max_new_tokens, arguments, draws)
+        most, past = decoding.max_new_tokens, self._pasts.of(padded)
+        found = extend(self.model, padded, stops, most, arguments, draws, past)
         return [
             self._response(prompt, ids, stops) for prompt, ids in zip(batch, found, strict=True)
         ]
