@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 from safeft.evaluation import load_suite
@@ -37,7 +38,8 @@ max_new_tokens: 64
 
 def prepared(folder: Path, per_category: int) -> int:
     """The prompts as each tool reads them; how many there are."""
-    folder.mkdir(parents=True, exist_ok=True)
+    rmtree(folder, ignore_errors=True)  # a finished run would be found finished
+    folder.mkdir(parents=True)
     prompts = load_suite("safeft-44", [f"per_category={per_category}"]).prompts["harm"]
     rows = [
         {"question_id": place, "category": one.category, "turns": [one.text], "question": one.text}

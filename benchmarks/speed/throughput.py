@@ -21,21 +21,24 @@ from typing import Any
 import numpy as np
 
 from safeft.evaluation import load_suite
-from safeft.generation import Generator
 from safeft.generation.transformers import TransformersGenerator, prompt_ids
 from safeft.models import load_model, load_tokenizer
-from safeft.records import Decoding, Prompt
+from safeft.records import Decoding, Prompt, Response
 from safeft.stats.distributions import t_quantile
 
 Work = Callable[[Decoding], Any]
+Ours = Callable[[Sequence[Prompt], Decoding], list[Response]]
 
 
-def transformers(model: str, prompts: Sequence[Prompt], batch: int) -> tuple[Generator, Work]:
-    """Our generator, and `generate` on batches that were padded beforehand."""
+def transformers(model: str, prompts: Sequence[Prompt], batch: int) -> tuple[Ours, Work]:
+    """Our generator, new each time so that it remembers no prompt, and `generate` on batches that were padded beforehand."""
     import torch
 
     weights, tokenizer = load_model(model), load_tokenizer(model)
-    ours = TransformersGenerator(weights, tokenizer, model, batch)
+
+    def ours(asked: Sequence[Prompt], decoding: Decoding) -> list[Response]:
+        return TransformersGenerator(weights, tokenizer, model, batch)(asked, decoding)
+
     ids = sorted((prompt_ids(tokenizer, one, model) for one in prompts), key=len)
     parts = [
         tokenizer.pad(
@@ -60,14 +63,18 @@ def transformers(model: str, prompts: Sequence[Prompt], batch: int) -> tuple[Gen
     return ours, raw
 
 
-def vllm(model: str, prompts: Sequence[Prompt], batch: int) -> tuple[Generator, Work]:
-    """Our generator, and the engine's own `generate` on token ids."""
+def vllm(model: str, prompts: Sequence[Prompt], batch: int) -> tuple[Ours, Work]:
+    """Our generator, new each time so that it remembers no answer, and the engine's own `generate` on token ids."""
     from vllm import SamplingParams
 
     from safeft.generation.vllm import VllmEngine, VllmGenerator
 
     engine = VllmEngine(model, options={"max_num_seqs": batch, "dtype": "float32"})
-    ours, tokenizer = VllmGenerator(engine), load_tokenizer(model)
+    tokenizer = load_tokenizer(model)
+
+    def ours(asked: Sequence[Prompt], decoding: Decoding) -> list[Response]:
+        return VllmGenerator(engine)(asked, decoding)
+
     asked: Any = [{"prompt_token_ids": prompt_ids(tokenizer, one, model)} for one in prompts]
     llm = engine._llm  # the very engine: two would not fit side by side
 
