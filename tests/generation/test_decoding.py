@@ -110,7 +110,7 @@ def test_a_remembered_past_changes_no_token(family: str, remembered: bool) -> No
     """Asked once or again; what cannot go back by a token is read anew."""
     model, batch = made(family), padded(3, 5, 12, 12, 7, 4)
     alone = extend(model, batch, STOPS, TOKENS, GREEDY)
-    for most in (2**28, 0):
+    for most in (2**27, 0):
         pasts = Pasts(model, GREEDY, most)
         for _ in range(3):
             past = pasts.of(batch)

@@ -20,9 +20,9 @@ def calibrate(name: str, gold: str, output: Path | None = None) -> Agreement:
     """
     judge = load_judge(name)
     refuse_score(name, judge)
+    tell([judge])
     cases = read_gold(gold)
     answers = [case.response for case in cases]
-    tell([judge])
     if output is None:
         return agreement(judge.name, cases, judge(answers))
     labelled = [[one.prompt.id, one.prompt.text, one.text] for one in answers]

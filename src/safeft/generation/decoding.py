@@ -53,11 +53,12 @@ class Pasts:
     asks later gets, so that answers do not depend on what was asked before.
     """
 
-    def __init__(self, model: Any, arguments: Mapping[str, Any], most: int = 2**28) -> None:
+    def __init__(self, model: Any, arguments: Mapping[str, Any], most: int = 2**27) -> None:
         self._model = model
         self._arguments = arguments
         self._most = most
         self._kept: dict[bytes, Any] = {}
+        self._able = _expected(model)
 
     def of(self, padded: Mapping[str, Any]) -> Any:
         """A memory of every token but the last; None where a model must read all of them anew."""
@@ -75,18 +76,33 @@ class Pasts:
 
     def _read(self, padded: Mapping[str, Any]) -> Any:
         import torch
-        from transformers.cache_utils import DynamicLayer
 
-        with torch.inference_mode():
-            out = self._model.generate(
-                **padded, max_new_tokens=1, return_dict_in_generate=True, **self._arguments
-            )
+        if not self._able:
+            return None
+        out = _generated(self._model, 1, {**padded, **self._arguments})
         cache = _kept(out, torch.arange(len(out.sequences)))
-        # A window that slides has forgotten what it would have to go back to.
-        if cache is None or any(type(one) is not DynamicLayer for one in cache.layers):
+        if cache is None or not _unbounded(cache):
+            self._able = False  # and no later batch is read twice
             return None
         cache.crop(-1)
         return cache
+
+
+def _expected(model: Any) -> bool:
+    """Whether a model's config promises a memory that can go back by a token."""
+    from transformers.cache_utils import DynamicCache
+
+    try:
+        return _unbounded(DynamicCache(config=model.config.get_text_config(decoder=True)))
+    except AttributeError:  # configs of models that keep something else lack what it asks for
+        return False
+
+
+def _unbounded(cache: Any) -> bool:
+    """A window that slides has forgotten what it would have to go back to."""
+    from transformers.cache_utils import DynamicLayer
+
+    return bool(cache.layers) and all(type(one) is DynamicLayer for one in cache.layers)
 
 
 def _size(cache: Any) -> int:
@@ -105,8 +121,8 @@ def extend(
     """New tokens of each row of `padded`, up to `max_new_tokens` or beyond its first stop token.
 
     Greedy, or by `draws`: uniform_NT, temperature and top-p. `past` is what the model remembers of
-    the prompts, and will be overwritten. `arguments` go to `generate`, which is
-    called for some tokens at a time, so that ended rows cost nothing more.
+    the prompts, and will be overwritten. `arguments` go to `generate`, which is called for some
+    tokens at a time, so that ended rows cost nothing more.
     """
     import torch
 
@@ -114,15 +130,8 @@ def extend(
     begun, rows, step = ids.shape[1], torch.arange(len(ids)), LEAST
     found: list[list[int]] = [[] for _ in range(len(ids))]
     while len(rows) and (left := max_new_tokens + begun - ids.shape[1]) > 0:
-        with torch.inference_mode():
-            out = model.generate(
-                input_ids=ids,
-                attention_mask=mask,
-                max_new_tokens=min(step, left),
-                return_dict_in_generate=True,
-                **arguments,
-                **_given(cache, draws, rows, begun),
-            )
+        batch = {"input_ids": ids, "attention_mask": mask, **arguments}
+        out = _generated(model, min(step, left), batch | _given(cache, draws, rows, begun))
         new = out.sequences[:, ids.shape[1] :]
         for row, tokens in zip(rows.tolist(), new.tolist(), strict=True):
             found[row] += tokens
@@ -133,6 +142,13 @@ def extend(
         # Who must read everything anew does so once.
         step = max_new_tokens if cache is None else max(LEAST, (ids.shape[1] - begun) // 8)
     return found
+
+
+def _generated(model: Any, tokens: int, given: Mapping[str, Any]) -> Any:
+    import torch
+
+    with torch.inference_mode():
+        return model.generate(max_new_tokens=tokens, return_dict_in_generate=True, **given)
 
 
 def _given(
