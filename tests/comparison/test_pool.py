@@ -49,7 +49,7 @@ def parent_and_self(_: int) -> tuple[int, int]:
 def test_workers_that_began_early_run_the_first_tasks() -> None:
     """The same processes, once; what comes after them gets new ones, and none is left."""
     with pool.Workers(2) as workers:
-        early = set(workers._begun._processes)  # type: ignore[union-attr]
+        early = {one.pid for one in multiprocessing.active_children()}
         first = set(workers.run_all(parent_and_self, range(8), 2))
         second = set(workers.run_all(parent_and_self, range(8), 2))
     assert {one for _, one in first} <= early

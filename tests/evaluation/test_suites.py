@@ -229,6 +229,7 @@ SHARED = Path(__file__).parents[3] / "shared" / "data"
 DOCUMENT = Path(__file__).parents[2] / "docs" / "suites.md"
 
 
+# The sets are other people's and never lie in the project; CI has them and skips nothing.
 @pytest.mark.skipif(not SHARED.is_dir(), reason="../shared/data is not in this checkout")
 def test_the_documented_suite_reads_the_files_as_they_are_published(tmp_path: Path) -> None:
     """XSTest's 250 safe prompts in ten types, HarmBench's standard behaviours, and ours."""

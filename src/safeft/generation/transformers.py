@@ -93,12 +93,11 @@ class TransformersGenerator:
             return_tensors="pt",
         ).to(self.model.device)
         stops = _stops(self.model, self.tokenizer)
-        arguments = self._arguments
         draws = None
         if decoding.temperature > 0:
             draws = (_uniform(decoding, batch), decoding.temperature, decoding.top_p)
         most, past = decoding.max_new_tokens, self._pasts.of(padded)
-        found = extend(self.model, padded, stops, most, arguments, draws, past)
+        found = extend(self.model, padded, stops, most, self._arguments, draws, past)
         return [
             self._response(prompt, ids, stops) for prompt, ids in zip(batch, found, strict=True)
         ]
