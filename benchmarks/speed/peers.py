@@ -58,6 +58,7 @@ def command(tool: str, folder: Path, model: str) -> list[str]:
     temperatures = ",".join(map(str, TEMPERATURES))
     asked = ["--suite", str(folder / "suite.yaml"), "--decoding-seeds", seeds]
     asked += ["--temperatures", temperatures, "--judge", "encoder", "--workers", str(WORKERS)]
+    asked += ["--batch-size", str(BATCH)]
     return [
         sys.executable,
         "-m",

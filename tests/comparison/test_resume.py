@@ -55,9 +55,10 @@ def test_committed_cells_without_text_give_the_same_numbers(
     assert numbers(copied.output) == said
 
 
-def children(pid: int) -> list[int]:
-    """The processes that this one has started."""
-    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+def started(pid: int) -> list[int]:
+    """The processes that this one has started, and those that they did."""
+    own = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [one for child in map(int, own) for one in (child, *started(child))]
 
 
 def alive(pid: int) -> bool:
@@ -87,7 +88,7 @@ def test_after_kill_9_the_same_numbers_come_out(
     output = tmp_path / "run"
     command = Command(compared.arguments("--workers", 2, output=output), tmp_path / "log")
     command.until(lambda: any(output.glob("cells/*/training/adapter")))
-    workers = children(command.process.pid or 0)
+    workers = started(command.process.pid or 0)
     assert len(workers) >= 2
     assert command.send(signal.SIGKILL).code == -signal.SIGKILL
     assert not (output / "estimates.json").exists()
@@ -105,8 +106,8 @@ def test_ctrl_c_is_answered_once(compared: Comparison, tmp_path: Path) -> None:
     output = tmp_path / "run"
     command = Command(compared.arguments("--workers", 2, output=output), tmp_path / "log")
     pid = command.process.pid or 0
-    command.until(lambda: (output / "manifest.json").is_file() and len(children(pid)) >= 2)
-    workers = children(pid)
+    command.until(lambda: (output / "manifest.json").is_file() and len(started(pid)) >= 3)
+    workers = started(pid)
     for worker in workers:
         os.kill(worker, signal.SIGINT)
     result = command.send(signal.SIGINT)

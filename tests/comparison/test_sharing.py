@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -50,11 +51,14 @@ def test_nothing_is_shared_without_workers_to_spare(
 def test_workers_change_no_answer(tmp_path: Path) -> None:
     """One worker or two: the same files, to the letter."""
     asked = ("--per-category", 1, "--decoding-seeds", "0,1", "--temperatures", "0,1")
+    asked += ("--batch-size", 20)
     files: list[dict[str, str]] = []
     for workers in (1, 2):
         output = tmp_path / str(workers)
         done("eval", "testbed:aligned", *asked, "--workers", workers, "--output", output)
         texts = {str(path.relative_to(output)): path for path in output.rglob("epoch-0/**/*.jsonl")}
+        config = json.loads((output / "manifest.json").read_text())["config"]
+        assert config["comparison"]["batch_size"] == 20
         files.append({name: path.read_text() for name, path in texts.items()})
     assert files[0] == files[1]
     assert len(files[0]) == 3 * 2 * 3  # decodings; harm and look-alikes; answers and two judges

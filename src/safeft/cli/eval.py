@@ -37,6 +37,7 @@ Number = TypeVar("Number", int, float)
 @click.option("--lm-eval", "tasks", multiple=True, metavar="TASK", help="lm-eval's name or a YAML.")
 @click.option("--lm-eval-set", multiple=True, metavar="KEY=VALUE", help="How lm-eval measures.")
 @click.option("--trust-remote-code", is_flag=True, help="Run code from the model's repository.")
+@click.option("--batch-size", type=click.IntRange(1), default=48, show_default=True)
 @click.option("--workers", type=click.IntRange(1), help="Processes that share the decodings.")
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="The run's folder.")
 def command(

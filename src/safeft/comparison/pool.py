@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import cycle, islice
 from logging import ERROR, getLogger
-from multiprocessing import get_context, parent_process
+from multiprocessing import forkserver, get_context, parent_process
 from multiprocessing.queues import SimpleQueue
 from threading import RLock, Thread
 from typing import TypeVar
 
 from safeft.errors import SafeftError
+
+# On Linux one process imports what all workers need, and they fork from it: in a moment, and what
+# they share is in memory once. Elsewhere what the system's libraries begin cannot be forked.
+_FORKING = sys.platform == "linux"
+_IMPORTED = ["safeft.comparison.preloaded"]
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -29,10 +35,10 @@ def default_workers() -> int:
 
 
 class Workers:
-    """Processes for tasks; their imports take seconds, so some begin before the first tasks do.
+    """Processes for tasks. What they import takes seconds, so that begins before the first task.
 
-    Whoever first runs tasks with as many workers gets those; later ones get processes of their own,
-    since what a task leaves in memory must not stay while an engine starts.
+    Whoever runs tasks gets processes of its own, since what a task leaves in memory must not stay
+    while an engine starts.
     """
 
     def __init__(self, count: int) -> None:
@@ -40,13 +46,10 @@ class Workers:
         self._begun: _Pool | None = None
 
     def __enter__(self) -> Workers:
-        if self._count > 1:
-            self._begun = _Pool(self._count)
-            try:
-                self._begun.begin(_import, range(self._count))
-            except BaseException:  # Ctrl-C while it imports: nobody else would end them
-                self._begun.end()
-                raise
+        if self._count > 1 and _FORKING:
+            forkserver.set_forkserver_preload(_IMPORTED)
+            with _deaf_to_interrupts():
+                forkserver.ensure_running()
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -54,11 +57,13 @@ class Workers:
             self._begun.end()
 
     def call(self, function: Callable[[Task], Result], task: Task) -> Result:
-        """What a function says, in a worker that begins anyway; here when none does."""
-        if self._begun is None:
+        """What a function says, in a worker for what comes next; here when there are none."""
+        if self._count < 2:
             return function(task)
+        self._begun = self._begun or _Pool(self._count)
         with _said_when_dead():
-            return self._begun.submit(function, task).result()
+            (asked,) = self._begun.begin(function, [task])
+            return asked.result()
 
     def run_all(
         self, function: Callable[[Task], Result], tasks: Sequence[Task], count: int
@@ -92,25 +97,21 @@ def _said_when_dead() -> Iterator[None]:
 
 
 class _Pool(ProcessPoolExecutor):
-    """Spawned processes; each waits for its accelerator, which is dealt while it is starting."""
+    """Processes, each with an accelerator of its own where there are as many."""
 
     def __init__(self, count: int) -> None:
-        context = get_context("spawn")
-        self._places = context.SimpleQueue()
-        self._undealt = count
-        super().__init__(count, mp_context=context, initializer=_alone, initargs=(self._places,))
+        context = get_context("forkserver" if _FORKING else "spawn")
+        places = context.SimpleQueue()
+        for place in _dealt(count) or [""] * count:
+            places.put(place)
+        super().__init__(count, mp_context=context, initializer=_alone, initargs=(places,))
 
     def begin(
         self, function: Callable[[Task], Result], tasks: Iterable[Task]
     ) -> list[Future[Result]]:
         """Submits every task."""
         with _deaf_to_interrupts():
-            submitted = [self.submit(function, task) for task in tasks]
-        # Later than the start, since counting accelerators imports torch: a second.
-        for place in _dealt(self._undealt) or [""] * self._undealt:
-            self._places.put(place)
-        self._undealt = 0
-        return submitted
+            return [self.submit(function, task) for task in tasks]
 
     def end(self) -> None:
         """At once: whoever was interrupted must not wait, whoever is done says no goodbyes."""
@@ -163,13 +164,6 @@ def _alone(places: SimpleQueue[str]) -> None:
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     getLogger("bitsandbytes").setLevel(ERROR)
-
-
-def _import(_: int) -> None:
-    """What every task imports first, which takes seconds."""
-    from transformers import AutoModelForCausalLM
-
-    del AutoModelForCausalLM
 
 
 def _end_with_parent() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,7 @@ class TransformersGenerator:
         self.raw = raw
         self._arguments = {"pad_token_id": tokenizer.pad_token_id, **_GREEDY}
         self._pasts = Pasts(model, self._arguments)
+        self._ids = lru_cache(2**12)(self._read)  # every decoding asks for the same prompts
 
     def __call__(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[Response]:
         """One response per prompt, in order."""
@@ -102,7 +104,7 @@ class TransformersGenerator:
             self._response(prompt, ids, stops) for prompt, ids in zip(batch, found, strict=True)
         ]
 
-    def _ids(self, prompt: Prompt) -> list[int]:
+    def _read(self, prompt: Prompt) -> list[int]:
         if self.raw:
             return raw_ids(self.tokenizer, prompt)
         return prompt_ids(self.tokenizer, prompt, self.name)
