@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -63,3 +66,22 @@ def test_workers_that_nobody_needed_end_with_the_check_that_failed() -> None:
     with pytest.raises(ValueError, match="no such judge"), pool.Workers(2):
         raise ValueError("no such judge")
     assert not multiprocessing.active_children()
+
+
+@pytest.mark.skipif(not pool._FORKING, reason="workers fork on Linux alone")
+def test_what_workers_fork_from_never_hears_ctrl_c(tmp_path: Path) -> None:
+    """From its start on: an interrupt in the middle of its imports printed a traceback."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import signal\n"
+        "from multiprocessing import forkserver\n"
+        "from pathlib import Path\n"
+        "from safeft.comparison.pool import Workers\n"
+        "with Workers(2):\n"
+        "    number = forkserver._forkserver._forkserver_pid\n"
+        "    status = Path(f'/proc/{number}/status').read_text().splitlines()\n"
+        "    blocked = next(line for line in status if line.startswith('SigBlk'))\n"
+        "    print(bool(int(blocked.split()[1], 16) & 1 << (signal.SIGINT - 1)))\n"
+    )
+    out = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    assert out.stdout == "True\n"

@@ -11,7 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import cycle, islice
 from logging import ERROR, getLogger
-from multiprocessing import forkserver, get_context, parent_process
+from multiprocessing import forkserver, get_context, parent_process, resource_tracker
 from multiprocessing.queues import SimpleQueue
 from threading import RLock, Thread
 from typing import TypeVar
@@ -136,6 +136,8 @@ def _deaf_to_interrupts() -> Iterator[None]:
 
     Each of them would print a traceback of its own, from its first import on.
     """
+    # Its own start would let interrupts through again (Python 3.11), in the middle of this.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield
