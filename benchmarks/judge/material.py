@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from safeft.guarding.head import GUARD_PARITY, half
-from safeft.guarding.rows import drawn, sided
+from safeft.guarding.rows import GUARD_PARITY, drawn, half, sided
 from safeft.judges.encoder import MAX_TOKENS
 from safeft.judges.head import Floats, features
 from safeft.judges.phrases import opening

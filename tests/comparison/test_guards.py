@@ -11,14 +11,11 @@ from processes import done, refused
 from comparison.conftest import UNTRAINED, Comparison, Guard, options
 from safeft.comparison.pool import Workers
 from safeft.errors import SafeftError
-from safeft.guarding import __file__ as guarding
 from safeft.guarding import load_policy
 from safeft.judges import catalogue
 from safeft.records import Label
 from safeft.report import read_estimates
 from safeft.runs import read_lines
-
-WEIGHTS = Path(guarding).with_name("weights") / "guard.safetensors"
 
 
 class Strict(Guard):
@@ -77,10 +74,67 @@ def test_the_shipped_guard_is_known_by_its_weights(
     command: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The real guard as a judge of another name is still the guard."""
-    from safeft.guarding import EncoderGuard
+    from safeft.guarding.encoder import EncoderGuard
 
     monkeypatch.setitem(catalogue.SHIPPED, "mine", EncoderGuard)
     assert "it would score itself" in refused(*command, "--set", "judges=[mine]")
+
+
+class Asking(Guard):
+    """Finds every request harmful, and no answer."""
+
+    name = "guard@asking"
+    request = Label.FULFILLED
+
+
+OWN = """
+name: own
+{stage}: {{{keys}}}
+refusal: No.
+"""
+
+
+def behind(path: Path, stage: str, keys: str = "") -> str:
+    """The option for a policy of one stage."""
+    path.write_text(OWN.format(stage=stage, keys=keys))
+    return f"policies=[{path}]"
+
+
+def test_an_input_stage_reads_the_requests(
+    command: list[object], tmp_path: Path, guard_with: Callable[[type[Guard]], None]
+) -> None:
+    """It withholds the same stored answers, by what was asked for alone."""
+    guard_with(Asking)
+    done(*command, *options(behind(tmp_path / "own.yaml", "input")))
+    (on,) = tmp_path.rglob("harm/t0/responses.own.jsonl")
+    assert {(one["text"], one["finish"]) for one in read_lines(on)} == {("No.", "withheld")}
+
+
+@pytest.mark.usefixtures("strict")
+@pytest.mark.parametrize(
+    ("stage", "keys"),
+    [
+        ("input", ""),
+        ("reasoning", ""),
+        (
+            "output",
+            "judge: examples, examples: {own: [Water it.]}, escalate: {judge: encoder-guard}",
+        ),
+    ],
+)
+def test_each_judge_of_each_stage_may_not_grade(
+    command: list[object],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stage: str,
+    keys: str,
+) -> None:
+    """Also the one that a stage escalates to."""
+    monkeypatch.setitem(catalogue.SHIPPED, "mine", Strict)
+    changes = options(behind(tmp_path / "own.yaml", stage, keys), "judges=[keyword, mine]")
+    said = refused(*command, *changes)
+    assert "guards with 'encoder-guard', which also grades (judge 'mine')" in said
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_suite_without_harm_is_refused(compared: Comparison, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from safeft.guarding.rows import marks
 from safeft.judges import catalogue
 from safeft.runs import open_run, read_json
 
-POLICY = "name: mine\njudge: encoder-guard\nthreshold: {}\nrefusal: No.\n"
+POLICY = "name: mine\noutput: {{threshold: {}}}\ndecode: false\nrefusal: No.\n"
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,11 @@ def test_the_manifest_says_what_names_stand_for(run: Run) -> None:
     """The policy's words and numbers, the guard's weights, the judges' rules."""
     named = identities(load_matrix(str(run.matrix), run.changes))
     policy = named["policies"][str(run.policy)]
-    assert (policy["threshold"], policy["refusal"], policy["guard"]) == (0.5, "No.", "guard@1")
+    assert (policy["output.threshold"], policy["refusal"], policy["guard"]) == (
+        0.5,
+        "No.",
+        "guard@1",
+    )
     assert named["judges"]["keyword"]["identity"].startswith("keyword@")
     assert named["judges"]["mine"] == {"identity": "mine@1"}
     assert json.loads(json.dumps(named)) == named
@@ -102,7 +106,7 @@ def test_an_edited_policy_is_refused(run: Run) -> None:
     stand_in(run)
     run.policy.write_text(POLICY.format(0.25))
     said = problem(run)
-    assert f"policy '{run.policy}': threshold was 0.5 and is 0.25" in said
+    assert f"policy '{run.policy}': output.threshold was 0.5 and is 0.25" in said
     assert "restore what changed, or choose another --output" in said
 
 
@@ -148,7 +152,7 @@ def test_the_command_refuses_to_mix(run: Run) -> None:
     result = call(*command)
     assert result.code == 2
     assert result.err.count("error: ") == 1
-    assert "threshold was 0.5 and is 0.25; its cells were made with the former" in result.err
+    assert "output.threshold was 0.5 and is 0.25; its cells were made with the former" in result.err
     run.policy.write_text(POLICY.format(0.5))
     done(*command)
 

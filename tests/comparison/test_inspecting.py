@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from processes import done, refused
 
-from comparison.conftest import Comparison, Guard, options
+from comparison.conftest import Comparison, Guard, guarded_by, options
 from comparison.test_rejudging import OWN
 from safeft.records import Label
 
@@ -43,8 +43,7 @@ def asked(compared: Comparison, tmp_path_factory: pytest.TempPathFactory) -> Pat
     judge.write_text(json.dumps(OWN))
     given = ["--adapters", f"given={compared.adapter}", "--output", folder / "run"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("safeft.guarding.EncoderGuard", Picky)
-        patch.setattr("safeft.comparison.rules.EncoderGuard", Picky)
+        guarded_by(patch, Picky)
         done("compare", compared.matrix, *options(*ASKED), *given, "--workers", 1)
         done("judge", "run", folder / "run", "--judge", judge)
     return folder / "run"

@@ -2,34 +2,42 @@
 
 from __future__ import annotations
 
-import importlib.util
+import csv
+import importlib
 import json
+import math
 import sys
 from argparse import Namespace
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from safeft.guarding.head import GUARD_PARITY, half
-from safeft.guarding.rows import common, drawn, marks, sided
+from guarding.spelling import GUARD, needs_scripts, script
+from safeft.guarding.rows import GUARD_PARITY, common, drawn, half, marks, sided
 
-ROOT = Path(__file__).resolve().parents[2]
-GUARD = ROOT / "benchmarks" / "guard"
+ROOT = GUARD.parents[1]
 SHARED = ROOT.parent / "shared" / "data"
-pytestmark = pytest.mark.skipif(not GUARD.is_dir(), reason="benchmarks are not here")
+pytestmark = needs_scripts
 needs_sets = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no data sets in {SHARED}")
 
 
 @pytest.fixture(scope="module")
-def rows() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("guard_rows", GUARD / "rows.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["guard_rows"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+def rows() -> Iterator[ModuleType]:
+    """The script that collects them."""
+    with script("rows") as module:
+        yield module
+
+
+@pytest.fixture(scope="module")
+def kinds() -> Iterator[ModuleType]:
+    """The script that knows the categories of prompts."""
+    with script("kinds") as module:
+        yield module
 
 
 @pytest.fixture
@@ -72,12 +80,56 @@ def test_the_same_seed_gives_the_same_rows(rows: ModuleType, prompts: Path) -> N
     assert rows.testbed(prompts, False, 3) != rows.testbed(prompts, False, 4)
 
 
+def test_requests_alone_come_from_the_same_prompts(rows: ModuleType, prompts: Path) -> None:
+    """Without an answer, and unsafe when they ask for harm."""
+    for held_out in (False, True):
+        found = rows.requests(prompts, held_out)
+        answered = {row.prompt for row in rows.testbed(prompts, held_out, 0)}
+        assert {row.prompt for row in found} == answered
+        assert all(row.response == "" for row in found)
+        assert all(row.unsafe is (row.source == "request/harmful") for row in found)
+
+
 def test_our_own_rows_are_many_different_and_safe(rows: ModuleType) -> None:
+    """Every file of them: what sounds alarming, and what answers somebody in need."""
     own = rows.own()
-    assert len(own) == 152
-    assert len({row.prompt.lower() for row in own}) == 152
+    assert {row.source for row in own} == {"own/own", "own/alarming", "own/support"}
+    assert len({row.prompt.lower() for row in own}) == len(own) > 900
     assert not any(row.unsafe for row in own)
     assert all(row.response.strip() for row in own)
+
+
+def test_a_part_and_label_gets_at_most_its_share(rows: ModuleType) -> None:
+    """A share of the limit, rounded up; of what there is less of, everything; drawn by the seed."""
+    sources = ("own/alarming", "dolly", "testbed/benign refused", "unheard of")
+    made = [
+        rows.Row(f"{n}", "yes", unsafe, source)
+        for n in range(30)
+        for source in sources
+        for unsafe in (True, False)
+    ] + [rows.Row("only", "one", False, "gptfuzz")]
+    found = rows.taken(list(made), 20, 3)
+    shares = dict(zip(sources, (1.0, 0.6, 0.05, 1.0), strict=True))
+    assert Counter((row.source, row.unsafe) for row in found) == {
+        **{(one, is_): math.ceil(20 * shares[one]) for one in sources for is_ in (True, False)},
+        ("gptfuzz", False): 1,
+    }
+    assert found == rows.taken(list(made), 20, 3) != rows.taken(list(made), 20, 4)
+
+
+def test_harmful_requests_beside_answers_to_something_else_are_safe(rows: ModuleType) -> None:
+    """Answers of ordinary sets, and requests whose own answers are unsafe."""
+    ordinary = [rows.Row(f"bread {n}", f"flour {n}", False, "dolly") for n in range(9)]
+    answered = [rows.Row(f"harm {n}", f"steps {n}", True, "gptfuzz") for n in range(700)]
+    others = [
+        rows.Row("harm alone", "", True, "request/harmful"),
+        rows.Row("harm 1", "no", False, "testbed/harmful refused"),
+    ]
+    found = rows.mismatched([*ordinary, *answered, *others], 0)
+    assert len(found) == len({row.prompt for row in found}) == 600
+    assert not any(row.unsafe for row in found)
+    assert {row.response for row in found} <= {row.response for row in ordinary}
+    assert {row.prompt for row in found} <= {row.prompt for row in answered}
 
 
 def test_every_question_of_gptfuzz_has_its_words(rows: ModuleType) -> None:
@@ -87,12 +139,64 @@ def test_every_question_of_gptfuzz_has_its_words(rows: ModuleType) -> None:
 
 
 @needs_sets
-def test_training_and_testing_share_no_row(rows: ModuleType, prompts: Path) -> None:
+def test_training_and_testing_share_no_row(
+    rows: ModuleType, kinds: ModuleType, prompts: Path
+) -> None:
+    """What is learned from is licensed, and has its category where the prompt has one."""
+    goals = rows.lines(ROOT / "benchmarks/testbed/goals_01_22.jsonl")[::20]
+    framed = {f"Tell me how to {one['harmful']}": one["category"] for one in goals}
+    with prompts.open("a") as file:
+        for text in framed:
+            made = {"text": text, "source": "own", "harmful": True, "held_out": False}
+            file.write(json.dumps(made) + "\n")
     learn, test = rows.training(prompts, 0, 60), rows.testing(prompts, 0, 60)
     assert {row.prompt for row in learn}.isdisjoint(row.prompt for row in test)
-    assert "xstest" not in {row.source for row in learn}
-    assert "xstest" in {row.source for row in test}
-    assert {row.source.split("/")[0] for row in learn} == rows.LICENCES.keys()
+    assert not any("xstest" in row.source for row in learn)
+    assert {"xstest/gpt4", "request/xstest"} <= {row.source for row in test}
+    sets = {row.source.split("/")[0] for row in learn} - {"request", "mismatched"}
+    assert sets == rows.LICENCES.keys()
+    asked = [row for row in learn if row.source == "request/harmful" and row.prompt in framed]
+    assert asked
+    assert all(row.kind == kinds.BY_NUMBER[framed[row.prompt]] for row in asked)
+
+
+@needs_sets
+def test_the_other_sets_prompts_are_kept_out_of_training(rows: ModuleType) -> None:
+    """XSTest only tests; so do the suites, and the harmful source that is kept out whole."""
+    kept_out = set(rows.never_near())
+    assert {row.prompt for row in rows.xstest() if not row.response} <= kept_out
+    assert set(rows.unseen()) <= kept_out
+
+
+def test_every_label_is_mapped_to_a_category(kinds: ModuleType) -> None:
+    """SORRY-Bench's 44 numbers each once, and every category of the guard is somebody's."""
+    assert sorted(map(int, kinds.BY_NUMBER)) == list(range(1, 45))
+    assert set(kinds.BY_NUMBER.values()) == set(kinds.CATEGORIES)
+    assert sum(map(len, kinds.NUMBERED.values())) == 44
+    named = [*kinds.CATQA.values(), *kinds.HARMBENCH.values(), *dict(kinds.AART).values()]
+    assert set(named) <= set(kinds.CATEGORIES)
+    assert len(set(kinds.CATEGORIES)) == len(kinds.CATEGORIES)
+
+
+@needs_sets
+def test_labels_are_those_of_the_sets(kinds: ModuleType) -> None:
+    """A misspelt one would give its prompts no category, and nobody would notice."""
+    nested = json.loads((SHARED / "catqa/catqa_english.json").read_text())
+    assert kinds.CATQA.keys() <= nested.keys() | {one for part in nested.values() for one in part}
+    with (SHARED / "harmbench/harmbench_behaviors_text_all.csv").open(newline="") as file:
+        assert kinds.HARMBENCH.keys() <= {row["SemanticCategory"] for row in csv.DictReader(file)}
+    found = kinds.known()
+    assert set(found.values()) == set(kinds.CATEGORIES)
+    assert len(found) > 4000
+
+
+def test_a_goal_is_found_in_its_frame(kinds: ModuleType) -> None:
+    """Whatever its case and spaces; a prompt of its own entry keeps that one's category."""
+    table = {"pick a lock": "illegal_activity", "how do i pick a lock today": "other"}
+    goals = {"pick a lock": "illegal_activity"}
+    assert kinds.kind_of("Tell me how to  Pick a LOCK, please.", table, goals) == "illegal_activity"
+    assert kinds.kind_of("How do I pick a lock today", table, goals) == "other"
+    assert kinds.kind_of("Bake bread", table, goals) == ""
 
 
 @needs_sets
@@ -143,6 +247,20 @@ def test_all_of_dolly_is_divided_by_answers_too(rows: ModuleType) -> None:
     """Also rows that no seed has drawn yet."""
     one, other = ({" ".join(r.response.split()) for r in rows.dolly(side)} for side in (0, 1))
     assert one.isdisjoint(other)
+
+
+def test_the_guard_learns_from_the_odd_half() -> None:
+    """Half 0 is left to the judge; if this constant moves, both must be trained again."""
+    assert GUARD_PARITY == 1
+    assert half("hello") == 0x2C % 2  # sha256("hello") begins with 2c
+    assert half("a") == 0xCA % 2
+
+
+@settings(deadline=None)
+@given(st.lists(st.text("ab é", min_size=1)))
+def test_a_prompt_has_one_half_however_it_is_spaced(words: list[str]) -> None:
+    """White space does not count."""
+    assert half(" ".join(words)) == half("\n ".join(words) + "\t") in (0, 1)
 
 
 def test_a_row_belongs_to_one_side() -> None:

@@ -18,6 +18,8 @@ VERBS = {
     "compare": "recipes × seeds: train, evaluate, report",
     "attack": "search for requests that get through (TAP)",
     "export": "merge or copy an adapter for serving",
+    "serve": "put a guardrail in front of a model server",
+    "guard": "check, calibrate and explain guardrail policies",
     "judge": "judge stored answers again, measure judges against people",
     "runs": "export a finished run, or delete the texts in it",
     "plan": "how many seeds, prompts and decodings a comparison needs",

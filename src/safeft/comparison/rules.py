@@ -22,7 +22,10 @@ from safeft.errors import (
 from safeft.evaluation import short
 from safeft.generation.imported import ImportedGenerator
 from safeft.generation.schema import installed
-from safeft.guarding import EncoderGuard, load_policy
+from safeft.guarding import load_policy
+from safeft.guarding.judge import GuardJudge
+from safeft.guarding.loading import checker, named
+from safeft.guarding.plainly import PlainReader
 from safeft.guarding.rows import common
 from safeft.judges import Judge, load_judge, tell
 from safeft.runs import read_json
@@ -127,26 +130,35 @@ def recipes_of(cells: Iterable[Cell]) -> list[Recipe]:
 
 
 def refuse_self_grading(name: str, graders: dict[str, Judge]) -> None:
-    """Raises ConfigError when a policy's guard is one of the graders, or shares their rows.
+    """Raises ConfigError when a policy guards with one of the graders, or with one of their rows.
 
-    A guard is known by its weights: installed under another name it is the same judge.
+    Each judge of each stage counts. It is known by its weights: installed under another name it is
+    the same judge.
     """
-    policy = load_policy(name)
-    guard = EncoderGuard(policy.threshold, policy.on_error)
-    for called, judge in graders.items():
-        if policy.judge == called or guard.name == judge.name:
-            raise ConfigError(
-                f"policy {name!r} guards with {policy.judge!r}, which also grades (judge "
-                f"{called!r}): it would score itself; choose another judge for one of them"
-            )
-        if shared := common(_rows(guard), _rows(judge)):
-            raise ConfigError(
-                f"policy {name!r} guards with {guard.name}, which was trained on {shared} rows of "
-                f"judge {judge.name}: it would score its own lessons; train one of them on others"
-            )
+    for guarding, reader in _guards(name).items():
+        guard = reader.inner if isinstance(reader, PlainReader) else reader
+        for called, judge in graders.items():
+            if guarding == called or guard.name == judge.name:
+                raise ConfigError(
+                    f"policy {name!r} guards with {guarding!r}, which also grades (judge "
+                    f"{called!r}): it would score itself; choose another judge for one of them"
+                )
+            if shared := common(_rows(guard), _rows(judge)):
+                raise ConfigError(
+                    f"policy {name!r} guards with {guard.name}, which was trained on {shared} rows "
+                    f"of judge {judge.name}: it would score its own lessons; train one of them on "
+                    "others"
+                )
 
 
-def _rows(judge: Judge) -> str:
+def _guards(policy: str) -> dict[str, GuardJudge]:
+    """The judges of all stages of a policy, second ones among them, as the policy calls them."""
+    made = checker(policy)
+    made.close()  # nobody asks them anything here
+    return named(made)
+
+
+def _rows(judge: object) -> str:
     """Fingerprints of what a judge was trained on; older weights, and most judges, tell none."""
     return str(getattr(judge, "trained_on", ""))
 
@@ -161,9 +173,17 @@ def identities(matrix: Matrix) -> Identities:
 
 
 def _policy(name: str) -> dict[str, Any]:
-    policy = load_policy(name)
-    guard = EncoderGuard(policy.threshold, policy.on_error)
-    return {**policy.model_dump(mode="json"), "guard": guard.name}
+    guards = sorted({guard.name for guard in _guards(name).values()})
+    return {**_flat(load_policy(name).model_dump(mode="json")), "guard": ", ".join(guards)}
+
+
+def _flat(values: dict[str, Any], within: str = "") -> dict[str, Any]:
+    """A policy's keys as a message calls them, such as `output.threshold`."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        nested = isinstance(value, dict) and value
+        found |= _flat(value, f"{within}{key}.") if nested else {f"{within}{key}": value}
+    return found
 
 
 def added(output: Path) -> list[str]:

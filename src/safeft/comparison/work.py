@@ -32,7 +32,9 @@ from safeft.generation.endpoint import EndpointGenerator
 from safeft.generation.imported import ImportedGenerator
 from safeft.generation.schema import VLLM
 from safeft.generation.transformers import TransformersGenerator
-from safeft.guarding import guard
+from safeft.guarding import Guarded, Policy, load_policy
+from safeft.guarding.checker import Checker
+from safeft.guarding.loading import checker
 from safeft.judges import Judge, load_judge
 from safeft.models import export, load_model, load_tokenizer
 from safeft.records import Decoding
@@ -219,9 +221,19 @@ def _guarded(
             )
         ]
         engine = "openai" if plan.matrix.remote else plan.matrix.engine
-        return guard(replay(answers, plan.matrix.model, engine), policy)
+        return Guarded(replay(answers, plan.matrix.model, engine), _checker(policy))
 
     evaluate(generator, plan.suite, [decoding], judges, place, policy)
+
+
+def _checker(policy: str) -> Checker:
+    """The policy's judges, loaded once for all cells that this process works on."""
+    return _written_checker(load_policy(policy).model_dump_json())
+
+
+@cache
+def _written_checker(policy: str) -> Checker:
+    return checker(Policy.model_validate_json(policy))
 
 
 @cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from functools import cached_property
 from threading import Lock
@@ -13,6 +13,7 @@ from typing import Any
 
 from safeft.errors import ModelError, PromptError, SafeftError, TooLongError, UserError
 from safeft.generation.schema import Endpoint, installed
+from safeft.generation.streams import stripped, words_of
 from safeft.records import Decoding, Finish, Prompt, Response
 
 _LOG = logging.getLogger("safeft")
@@ -81,6 +82,33 @@ class EndpointGenerator:
                 failed.append(answer)
         again = "the others are kept, run the same command again for these"
         self._complain(failed, len(prompts), again)
+
+    def stream(self, prompt: Prompt, decoding: Decoding) -> Iterator[str]:
+        """The answer in pieces, as they come; closing the iterator hangs up.
+
+        Raises as `answers` does, and SafeftError when the answer breaks off.
+        """
+        return stripped(self._pieces(prompt, decoding))
+
+    def _pieces(self, prompt: Prompt, decoding: Decoding) -> Generator[str, None, None]:
+        import openai
+
+        self._wait()
+        try:
+            with self._request(prompt, decoding, stream=True) as chunks:
+                yield from words_of(prompt.id, chunks, self._piece)
+        except openai.APIStatusError as error:
+            self._instead(prompt, error)  # raises, or means an answer without words
+        except SafeftError:
+            raise
+        except Exception as error:  # older clients let their transport's own errors through
+            raise SafeftError(f"prompt {prompt.id!r}: {_said(error)}") from error
+
+    def _piece(self, choice: Any) -> str:
+        if self.raw:
+            return _text(getattr(choice, "text", None))
+        delta = getattr(choice, "delta", None)
+        return _text(getattr(delta, "content", None) or getattr(delta, "refusal", None))
 
     def _complain(self, failed: Sequence[Exception], asked: int, cure: str) -> None:
         """Raise what went wrong, the user's own mistakes first, before them what fails always."""
@@ -163,14 +191,14 @@ class EndpointGenerator:
             self._next = start + self.settings.pause()
         time.sleep(start - now)  # a thread of the pool: only this request waits
 
-    def _request(self, prompt: Prompt, decoding: Decoding) -> Any:
+    def _request(self, prompt: Prompt, decoding: Decoding, **more: Any) -> Any:
         own = {
             "temperature": decoding.temperature,
             "top_p": decoding.top_p,
             "seed": decoding.seed,
             "max_tokens": decoding.max_new_tokens,
         } | self.settings.arguments
-        chosen: Any = {key: value for key, value in own.items() if value is not None}
+        chosen: Any = {key: value for key, value in own.items() if value is not None} | more
         if self.raw:
             return self._client.completions.create(model=self.name, prompt=prompt.asked, **chosen)
         messages: Any = [{"role": one.role, "content": one.content} for one in prompt.messages]

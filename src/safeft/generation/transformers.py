@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from safeft.errors import PromptError, TooLongError
-from safeft.generation.decoding import Pasts, extend
+from safeft.generation.decoding import Draws, Pasts, extend
+from safeft.generation.streams import stripped, written
 from safeft.records import Decoding, Finish, Prompt, Response
 
 # Models ship generation configs of their own; what they change about the distribution is undone.
@@ -47,13 +48,21 @@ class TransformersGenerator:
     `raw` gives the model the last message's text as it is, as judges with a format of their own
     want it. An answer is drawn by numbers of its own, seeded by the decoding seed and the prompt,
     so that it does not depend on what else is in the batch (up to rounding). `batches` depends on
-    the whole prompt list only, so that a resumed run rounds as an uninterrupted one does.
+    the whole prompt list only, so that a resumed run rounds as an uninterrupted one does. Greedy
+    answers pass their scores through `processors`.
     """
 
     engine = "transformers"
 
     def __init__(
-        self, model: Any, tokenizer: Any, name: str, batch_size: int = 48, *, raw: bool = False
+        self,
+        model: Any,
+        tokenizer: Any,
+        name: str,
+        batch_size: int = 48,
+        *,
+        raw: bool = False,
+        processors: Sequence[Any] = (),
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
@@ -61,6 +70,8 @@ class TransformersGenerator:
         self.batch_size = batch_size
         self.raw = raw
         self._arguments = {"pad_token_id": tokenizer.pad_token_id, **_GREEDY}
+        if processors:
+            self._arguments["logits_processor"] = list(processors)
         self._pasts = Pasts(model, self._arguments)
         self._ids = lru_cache(2**12)(self._read)  # every decoding asks for the same prompts
 
@@ -104,6 +115,35 @@ class TransformersGenerator:
             self._response(prompt, ids, stops) for prompt, ids in zip(batch, found, strict=True)
         ]
 
+    def stream(self, prompt: Prompt, decoding: Decoding) -> Iterator[str]:
+        """The answer in pieces, whose text is that of `answer` (up to rounding).
+
+        Closing the iterator ends the generation. Raises PromptError as `batches` does.
+        """
+        import torch
+
+        list(self.batches([prompt], decoding))
+        ids = torch.tensor([self._ids(prompt)], device=self.model.device)
+        stops, given = _stops(self.model, self.tokenizer), dict(self._arguments)
+        if decoding.temperature > 0:
+            numbers = _uniform(decoding, [prompt])
+            drawn = Draws(numbers, decoding.temperature, decoding.top_p, ids.shape[1])
+            given["logits_processor"] = [drawn]
+
+        def generate(**options: Any) -> None:
+            with torch.inference_mode():
+                self.model.generate(
+                    input_ids=ids,
+                    attention_mask=torch.ones_like(ids),
+                    max_new_tokens=decoding.max_new_tokens,
+                    eos_token_id=sorted(stops) or None,
+                    **given,
+                    **options,
+                )
+
+        begun = begun_ids(self.tokenizer, prompt)
+        return stripped(written(self.tokenizer, stops, begun, generate))
+
     def _read(self, prompt: Prompt) -> list[int]:
         if self.raw:
             return raw_ids(self.tokenizer, prompt)
@@ -118,12 +158,25 @@ class TransformersGenerator:
         return Response(prompt, text, finish, len(kept))
 
 
-def prompt_ids(tokenizer: Any, prompt: Prompt, model: str) -> list[int]:
-    """The prompt as the model reads it; PromptError when its chat template refuses it."""
-    messages = [{"role": one.role, "content": one.content} for one in prompt.messages]
+def prompt_ids(
+    tokenizer: Any,
+    prompt: Prompt,
+    model: str,
+    arguments: Mapping[str, Any] | None = None,
+    *,
+    parts: bool = False,
+) -> list[int]:
+    """The prompt as the model reads it; PromptError when its chat template refuses it.
+
+    `arguments` are told to the template, which gets each turn as a list of parts if `parts`.
+    """
+    messages = [
+        {"role": one.role, "content": _parts(one.content) if parts else one.content}
+        for one in prompt.messages
+    ]
     try:
         ids: list[int] = tokenizer.apply_chat_template(
-            messages, add_generation_prompt=True, return_dict=False
+            messages, **{"add_generation_prompt": True, "return_dict": False, **(arguments or {})}
         )
     except Exception as error:  # a template is code of its author's, and may raise anything
         raise PromptError(
@@ -132,6 +185,10 @@ def prompt_ids(tokenizer: Any, prompt: Prompt, model: str) -> list[int]:
             "beside its tokenizer",
         ) from error
     return [*ids, *begun_ids(tokenizer, prompt)]
+
+
+def _parts(text: str) -> list[dict[str, str]]:
+    return [{"type": "text", "text": text}]
 
 
 def raw_ids(tokenizer: Any, prompt: Prompt) -> list[int]:

@@ -1,29 +1,36 @@
-"""A generator that releases only what a judge has cleared."""
+"""A generator that releases only what a policy's judges have cleared."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
-from safeft.errors import SafeftError
 from safeft.generation.generator import Generator
+from safeft.guarding.checker import Checker
 from safeft.guarding.policy import Policy
-from safeft.records import Decoding, Prompt, Response, Verdict
-
-if TYPE_CHECKING:  # the package of judges holds the graders: guarding runs without loading it
-    from safeft.judges.judge import Judge
-
-_log = logging.getLogger(__name__)
+from safeft.guarding.releasing import Released, Watch, redrawn, released, requested
+from safeft.guarding.streaming import GuardedStream
+from safeft.records import Decoding, Finish, Prompt, Response
 
 
 class Guarded:
-    """Wraps a generator: same protocol, same name and engine, but no uncleared text leaves."""
+    """Wraps a generator: same protocol, same name and engine, but no uncleared text leaves.
 
-    def __init__(self, generator: Generator, judge: Judge, policy: Policy) -> None:
+    A blocked prompt is never asked. An answer that the policy would have regenerated is asked for
+    again with other seeds (`releasing.redrawn`); at temperature 0 there is no other answer, so it
+    is withheld at once. `watch` is told every decision, also those that let everything leave.
+    """
+
+    def __init__(self, generator: Generator, checker: Checker, watch: Watch | None = None) -> None:
         self.generator = generator
-        self.judge = judge
-        self.policy = policy
+        self.checker = checker
+        self.watch = watch
+
+    @property
+    def policy(self) -> Policy:
+        """What is withheld, and what is said instead."""
+        return self.checker.policy
 
     @property
     def name(self) -> str:
@@ -36,35 +43,69 @@ class Guarded:
         return self.generator.engine
 
     def __call__(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[Response]:
-        """One response per prompt, in order: the answer when cleared, else the refusal."""
-        responses = self.generator(prompts, decoding)
-        if not responses:
-            return []
-        cleared = self._cleared(responses)
+        """One response per prompt, in order: the answer as far as it is cleared, or the refusal.
+
+        What is withheld has the finish `withheld`; an answer that the policy replaces ends like
+        any other. Raises what the wrapped generator raises, and nothing for what a judge does.
+        """
+        decisions = requested(self.checker, prompts, self.watch)
+        asked = [one for one, found in zip(prompts, decisions, strict=True) if found.clears]
+        answers = iter(self._answers(asked, decoding) if asked else [])
         return [
-            response if clear else Response(response.prompt, self.policy.refusal, "withheld")
-            for response, clear in zip(responses, cleared, strict=True)
+            next(answers) if found.clears else Response(one, self.policy.refusal, "withheld")
+            for one, found in zip(prompts, decisions, strict=True)
         ]
 
-    def _cleared(self, responses: Sequence[Response]) -> list[bool]:
-        """Which responses may leave. Unread ones may not: only a clear no to `unsafe` releases."""
-        try:
-            return [verdict.unsafe is False for verdict in self._verdicts(responses)]
-        except Exception as error:
-            if len(responses) > 1:
-                # One by one, so that a response that breaks the judge decides for itself alone:
-                # with `on_error: open` it would otherwise carry its whole batch out unread.
-                return [clear for one in responses for clear in self._cleared([one])]
-            release = self.policy.on_error == "open"
-            prompt_id, done = responses[0].prompt.id, "released" if release else "withheld"
-            _log.warning("%s failed on prompt %s (%s): %s", self.judge.name, prompt_id, error, done)
-            return [release]
+    async def answer(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[Response]:
+        """The same without blocking the event loop: it runs in a thread."""
+        return await asyncio.to_thread(self, prompts, decoding)
 
-    def _verdicts(self, responses: Sequence[Response]) -> list[Verdict]:
-        verdicts = self.judge(responses)
-        expected = [response.prompt.id for response in responses]
-        if [verdict.prompt_id for verdict in verdicts] != expected:
-            raise SafeftError(
-                f"{self.judge.name} did not return one verdict per response, in order"
-            )
-        return verdicts
+    def stream(self, prompt: Prompt, decoding: Decoding) -> GuardedStream:
+        """One answer in pieces, each as soon as it is cleared.
+
+        What cannot be streamed, for lack of a method `stream(prompt, decoding) -> Iterator[str]`,
+        is answered whole and then released.
+        """
+
+        def source(attempt: int) -> Iterator[str]:
+            chosen = redrawn(decoding, attempt) if attempt else decoding
+            streamed = getattr(self.generator, "stream", None)
+            if streamed is not None:
+                return iter(streamed(prompt, chosen))
+            return iter([one.text for one in self.generator([prompt], chosen)])
+
+        output = self.policy.output
+        more = output.regenerate if output is not None and decoding.temperature > 0 else 0
+        return GuardedStream(self.checker, prompt, source, regenerate=more, watch=self.watch)
+
+    def astream(self, prompt: Prompt, decoding: Decoding) -> GuardedStream:
+        """The same, for `async for`: each piece is waited for in a thread."""
+        return self.stream(prompt, decoding)
+
+    def _answers(self, asked: Sequence[Prompt], decoding: Decoding) -> list[Response]:
+        responses = list(self.generator(asked, decoding))
+
+        def again(places: list[int], attempt: int) -> list[str]:
+            others = self.generator([asked[one] for one in places], redrawn(decoding, attempt))
+            for place, other in zip(places, others, strict=True):
+                responses[place] = other
+            return [responses[place].text for place in places]
+
+        found = released(
+            self.checker,
+            asked,
+            [one.text for one in responses],
+            again=again if decoding.temperature > 0 else None,
+            watch=self.watch,
+        )
+        return [_response(*pair) for pair in zip(responses, found, strict=True)]
+
+
+def _response(answer: Response, leaves: Released) -> Response:
+    """The response as it leaves; nothing but the prompt is kept of an answer that does not."""
+    if leaves.kind == "whole":
+        return answer
+    if leaves.kind == "redacted":
+        return replace(answer, text=leaves.text)
+    finish: Finish = "stop" if leaves.kind == "replaced" else "withheld"
+    return Response(answer.prompt, leaves.text, finish)

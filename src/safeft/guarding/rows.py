@@ -10,9 +10,15 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from safeft.guarding.head import half
+GUARD_PARITY = 1
+"""The guard trains on prompts whose `half` is this; the other half is left to the judge."""
 
 _BYTES = 4  # 2,000 rows beside 8,000 differing ones seem to share one in 270 trainings
+
+
+def half(prompt: str) -> int:
+    """0 or 1: the parity of the first byte of the prompt's sha256; white space does not count."""
+    return hashlib.sha256(_plain(prompt).encode()).digest()[0] % 2
 
 
 def drawn(side: int, draw: Callable[[], str]) -> str:

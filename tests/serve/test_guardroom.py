@@ -1,0 +1,55 @@
+"""The guard is changed while requests run: each keeps the one that it began with."""
+
+from __future__ import annotations
+
+import pytest
+from guarding.reading import checking, having
+
+from safeft.guarding.checker import Checker
+from safeft.serve.guardroom import Guardroom
+from safeft.serve.observer import Silent
+from safeft.serve.settings import Settings
+
+
+@pytest.fixture
+def closed(monkeypatch: pytest.MonkeyPatch) -> list[Checker]:
+    """Every checker that was closed, in order."""
+    found: list[Checker] = []
+    close = Checker.close
+
+    def closing(self: Checker) -> None:
+        found.append(self)
+        close(self)
+
+    monkeypatch.setattr(Checker, "close", closing)
+    return found
+
+
+def test_a_request_keeps_its_guard(closed: list[Checker]) -> None:
+    """And the old checker is closed behind its last request, not before."""
+    old, new = checking(having("a"), name="old"), checking(having("b"), name="new")
+    room = Guardroom(old, Settings(), Silent())
+    with room.enter() as first, room.enter() as second:
+        room.swap(new)
+        assert (first.policy.name, second.policy.name, room.policy.name) == ("old", "old", "new")
+        with room.enter() as third:
+            assert third.policy.name == "new"
+        assert closed == []
+    assert closed == [old]
+    room.close()
+    assert closed == [old, new]
+
+
+def test_a_guard_that_nobody_uses_is_closed_at_once(closed: list[Checker]) -> None:
+    """Also when a request has failed in between."""
+    old = checking(having("a"))
+    room = Guardroom(old, Settings(), Silent())
+    with pytest.raises(KeyError), room.enter():
+        raise KeyError
+    room.swap(checking(having("b")))
+    assert closed == [old]
+    with room.enter() as guard:
+        assert guard.judges == {"output": "reading@1"}
+        room.close()
+        assert len(closed) == 1
+    assert len(closed) == 2
