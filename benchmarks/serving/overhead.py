@@ -28,13 +28,21 @@ from typing import Any
 
 import numpy as np
 from client import Address, Heard, ask_all
-from peers import Spec, cpu_seconds, litellm, mock, nemo, peer_versions, running, safeft
+from peers import (
+    Spec,
+    cpu_seconds,
+    litellm,
+    measured_on,
+    mock,
+    nemo,
+    peer_versions,
+    running,
+    safeft,
+)
 from peers import words_policy as policy
 from quantities import Rounds, added, quantile, rounded
 from upstream import answer
 from words import WORDS, held
-
-from safeft.runs import git_revision, versions
 
 DIRECT = "direct"
 PEERS = ("litellm", "nemo", "nemo-iorails")
@@ -218,15 +226,8 @@ def main() -> None:
             load, until = os.getloadavg(), time.monotonic() + 60 * arguments.minutes
             found, rounds = measured(all_sides, cells, arguments, until)
     told = answers(all_sides, cells, found)
-    written = {
-        "versions": versions(),
-        "revision": git_revision(),
+    written = measured_on(load) | {
         "peers": theirs,
-        "machine": {
-            "cores": len(os.sched_getaffinity(0)),
-            "load_before": load,
-            "load_after": os.getloadavg(),
-        },
         "settings": {
             key: one for key, one in vars(arguments).items() if key not in ("peers", "output")
         },

@@ -25,6 +25,8 @@ import psutil
 from client import Address
 from words import PATTERN, WINDOW
 
+from safeft.runs import git_revision, versions
+
 HERE = Path(__file__).resolve().parent
 START = 900
 """Seconds for all servers to start."""
@@ -231,6 +233,13 @@ def cpu_seconds(process: subprocess.Popen[bytes]) -> float:
     top = psutil.Process(process.pid)
     times = [one.cpu_times() for one in [top, *top.children(recursive=True)]]
     return float(sum(one.user + one.system for one in times))
+
+
+def measured_on(load: tuple[float, float, float]) -> dict[str, Any]:
+    """What the figures depend on; `load` is the machine's before they were taken."""
+    machine = {"cores": len(os.sched_getaffinity(0)), "load_before": load}
+    machine["load_after"] = os.getloadavg()
+    return {"versions": versions(), "revision": git_revision(), "machine": machine}
 
 
 def peer_versions(python: str) -> dict[str, str]:

@@ -27,13 +27,12 @@ from typing import Any
 import httpx
 import numpy as np
 from client import Address, Heard, ask, session
-from peers import cpu_seconds, mock, running, safeft
+from peers import cpu_seconds, measured_on, mock, running, safeft
 from prometheus_client.parser import text_string_to_metric_families
 from quantities import added, quantile, rounded
 from upstream import answer
 
 from safeft.guarding.policy import load_policy
-from safeft.runs import git_revision, versions
 
 DIRECT, GUARDED = "direct", "guarded"
 ALLOWED = 0.05
@@ -208,14 +207,7 @@ def main() -> None:
                 print(f"round {rounds} of {arguments.rounds}", flush=True)
             found = checks(before, counted(guard.address), guarded.seconds)
     windows = (policy.output.first_window, policy.output.window)
-    written = {
-        "versions": versions(),
-        "revision": git_revision(),
-        "machine": {
-            "cores": len(os.sched_getaffinity(0)),
-            "load_before": load,
-            "load_after": os.getloadavg(),
-        },
+    written = measured_on(load) | {
         "settings": {key: one for key, one in vars(arguments).items() if key != "output"},
         "policy": policy.name,
         "rounds": rounds,

@@ -77,6 +77,7 @@ SHIPPED = {
     "recipe": sorted(folder("recipes").glob("*.yaml")),
     "policy": sorted(folder("guardrails").glob("*.yaml")),
     "judge": sorted(folder("eval/judges").glob("*.yaml")),
+    "guard-judge": sorted(folder("guardrails/judges").glob("*.yaml")),
     "suite": sorted(folder("eval/suites").glob("*.yaml")),
     "comparison": [path for path in BENCHMARKS if "recipes" in yaml.safe_load(path.read_text())],
     "experiment": [path for path in BENCHMARKS if "models" in yaml.safe_load(path.read_text())],

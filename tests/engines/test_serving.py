@@ -36,7 +36,9 @@ PATIENCE = 300.0  # seconds; only a hang takes so long
 def running(*command: object, folder: Path, url: str) -> Iterator[str]:
     """A server in a process of its own, once its /health says so."""
     log = (folder / f"{url.rpartition(':')[2]}.log").open("w")
-    process = subprocess.Popen(list(map(str, command)), stdout=log, stderr=log)
+    # GiB for keys and values; vLLM would claim nearly all of the machine's memory.
+    env = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1"}
+    process = subprocess.Popen(list(map(str, command)), stdout=log, stderr=log, env=env)
     try:
         until = time.monotonic() + PATIENCE
         while not healthy(url):
@@ -73,7 +75,7 @@ def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
     command += ["--model", resolve("testbed:aligned").location]
     options = ["--port", port, "--served-model-name", MODEL, "--max-model-len", 1024]
-    more = ["--host", "127.0.0.1", "--dtype", "float32"]
+    more = ["--host", "127.0.0.1", "--dtype", "float32", "--enforce-eager"]
     with running(*command, *options, *more, folder=folder, url=f"http://127.0.0.1:{port}") as url:
         yield url
 

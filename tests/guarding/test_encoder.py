@@ -223,3 +223,15 @@ def test_the_shipped_guard_tells_an_answer_from_a_refusal_and_from_ordinary_help
     bad_one, good_one = judge.requests([Prompt.of(harm), Prompt.of("How do I bake bread?")])
     assert max(bad_one.scores.values()) > 2 * max(good_one.scores.values())
     assert good_one.unsafe is False
+
+
+def test_what_was_read_lately_is_not_read_again(tmp_path: Path) -> None:
+    """Neither within a call nor in a later one; an answer and a request stay two things."""
+    reader = Spelling(bad)
+    judge = EncoderGuard(written(tmp_path), reader=reader)
+    first = judge(responses(("bad", "bad"), ("good", "fine"), ("bad", "bad")))
+    again = judge(responses(("good", "fine"), ("bad", "bad")))
+    assert reader.read == [("bad", "bad"), ("good", "fine")]
+    assert [one.scores for one in again] == [first[1].scores, first[0].scores]
+    judge.requests([Prompt.of("bad", "a")])
+    assert reader.read[2:] == [("bad", "")]

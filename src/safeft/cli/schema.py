@@ -13,6 +13,7 @@ MODELS = {
     "suite": ("safeft.evaluation.suites", "SuiteFile"),
     "judge": ("safeft.judges.schema", "JudgeFile"),
     "policy": ("safeft.guarding.policy", "Policy"),
+    "guard-judge": ("safeft.guarding.schema", "PromptedFile"),
     "attack": ("safeft.evaluation.attacks", "AttackFile"),
     "tap": ("safeft.evaluation.tap", "TapFile"),
     "experiment": ("safeft.comparison.experiment", "Experiment"),

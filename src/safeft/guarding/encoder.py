@@ -6,6 +6,7 @@ evaluation judge: a guard and a judge that share rows would agree on their mista
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 ANSWER, REQUEST, KINDS = 0, 1, 2
 """Columns of the reader's logits; the categories follow."""
+
+KEPT = 10_000
+"""Of so many pairs the scores are kept: a comparison's cells give many of the same answers."""
 
 
 class EncoderGuard:
@@ -42,6 +46,7 @@ class EncoderGuard:
         found = Weights.load(weights)
         self._reader = Reader(found) if reader is None else reader
         self._temperature = float(found.card["temperature"])
+        self._kept: OrderedDict[tuple[int, str, str], Floats] = OrderedDict()
         self.categories: tuple[str, ...] = tuple(found.card["categories"])
         self.name = f"guard@{found.digest[:8]}"
         self.trained_on = str(found.card.get("rows", ""))
@@ -61,7 +66,19 @@ class EncoderGuard:
         return [float(one.max()) for one in self._scores(pairs, ANSWER)]
 
     def _scores(self, pairs: Sequence[tuple[str, str]], column: int) -> list[Floats]:
-        """The score of each category, for each pair."""
+        """The score of each category, for each pair. What was read lately is not read again."""
+        # Looked up once: another thread may let go of what is kept while this one reads.
+        found = {pair: self._kept.get((column, *pair)) for pair in pairs}
+        new = [pair for pair, scores in found.items() if scores is None]
+        fresh = dict(zip(new, self._read(new, column), strict=True))
+        self._kept.update({(column, *pair): scores for pair, scores in fresh.items()})
+        while len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
+        read = {**found, **fresh}
+        return [scores for pair in pairs if (scores := read[pair]) is not None]
+
+    def _read(self, pairs: Sequence[tuple[str, str]], column: int) -> list[Floats]:
+        """The same, by the model."""
         rows, owners = [], []
         for owner, (request, text) in enumerate(pairs):
             parts = self._reader.pieces(text, SAID)

@@ -98,9 +98,11 @@ def encode(
 ) -> NDArray[np.float32]:
     """Unit-length mean-pooled embeddings of `texts`, shape (len(texts), 384)."""
     kind = _PRECISION.get(), max_length
-    new = [text for text in dict.fromkeys(texts) if (*kind, text) not in _KEPT]
+    # Looked up once: another thread may let go of what is kept while this one encodes.
+    kept = {text: _KEPT.get((*kind, text)) for text in texts}
+    new = [text for text, embedding in kept.items() if embedding is None]
     fresh = dict(zip(new, _encode(new, batch_size, max_length), strict=True))
-    out = [fresh[text] if text in fresh else _KEPT[*kind, text] for text in texts]
+    out = [fresh[text] if text in fresh else kept[text] for text in texts]
     for text, embedding in fresh.items():
         _KEPT[*kind, text] = embedding
     while len(_KEPT) > KEPT:
