@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from guarding.spelling import KINDS, Spelling, guarding, needs_encoder, written
 from safeft.errors import ModelError, StoredError
 from safeft.guarding.encoder import EncoderGuard, asked
 from safeft.guarding.reader import ASKED, SAID, WEIGHTS
+from safeft.guarding.rows import common
 from safeft.records import Label, Message, Prompt, Response
 
 NO_CATEGORY = (0.0, 0.0, 0.0)
@@ -235,3 +237,12 @@ def test_what_was_read_lately_is_not_read_again(tmp_path: Path) -> None:
     assert [one.scores for one in again] == [first[1].scores, first[0].scores]
     judge.requests([Prompt.of("bad", "a")])
     assert reader.read[2:] == [("bad", "")]
+
+
+@pytest.mark.parametrize("judge", ["encoder", "sense"])
+def test_guard_and_grader_share_no_training_row(judge: str) -> None:
+    """By the fingerprints in the cards of the weights that ship."""
+    graders = WEIGHTS.parents[1] / "judges" / "weights"
+    card = json.loads((graders / f"{judge}.json").read_text())
+    guard = json.loads((WEIGHTS / "guard.json").read_text())
+    assert common(guard["rows"], card["rows"]) == 0

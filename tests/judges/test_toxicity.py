@@ -7,6 +7,8 @@ import json
 import numpy as np
 import pytest
 
+from safeft.comparison.rules import refuse_self_grading
+from safeft.errors import ConfigError
 from safeft.guarding.rows import common
 from safeft.judges import load_judge
 from safeft.judges.head import Head
@@ -50,15 +52,22 @@ def test_a_score_that_is_no_number_is_unread() -> None:
 
 
 def test_its_card_says_what_it_was_trained_on_and_how_well_it_does() -> None:
-    """AUROC with interval and n, licences, and no row of the guard's."""
+    """AUROC with interval and n, and licences."""
     card = json.loads(WEIGHTS.with_suffix(".json").read_text())
     assert card["judge"] == load_judge("toxicity").name
     for area, low, high, n in card["auroc [low, high, n] on texts held out"].values():
         assert low <= area <= high and n > 100
     assert card["auroc [low, high, n] on texts held out"]["all held out"][0] > 0.9
     assert all(":" in one["source"] for one in card["data"])
+
+
+def test_it_does_not_grade_behind_a_guard_that_learned_from_its_rows() -> None:
+    """Some refusals and medical answers are in both cards (28), which the comparison refuses."""
+    card = json.loads(WEIGHTS.with_suffix(".json").read_text())
     guard = json.loads((WEIGHTS.parents[2] / "guarding" / "weights" / "guard.json").read_text())
-    assert common(guard["rows"], card["rows"]) == 0
+    assert common(guard["rows"], card["rows"]) < 40
+    with pytest.raises(ConfigError, match="its own lessons"):
+        refuse_self_grading("default", {"toxicity": load_judge("toxicity")})
 
 
 @pytest.mark.parametrize("shipped", ["toxicity"])

@@ -8,7 +8,8 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
 
 from safeft.guarding.checker import Checker
 from safeft.guarding.decision import Decision, failed
@@ -27,6 +28,7 @@ class _Text:
     read: Response
     since: float
     decided: asyncio.Future[Decision]
+    context: Context = field(default_factory=copy_context)  # whose request it belongs to, for spans
 
 
 class Batcher:
@@ -122,6 +124,7 @@ class _Lane:
     def _settle(self, text: _Text, decision: Decision) -> None:
         if not text.decided.done():
             text.decided.set_result(decision)
-        self._observer.decided(decision, time.perf_counter() - text.since, text.read)
+        took = time.perf_counter() - text.since
+        text.context.run(self._observer.decided, decision, took, text.read)
         if decision.escalated:
-            self._observer.escalated(self._name)
+            text.context.run(self._observer.escalated, self._name)
