@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from processes import done
 from quantised import quantised
 
@@ -49,6 +50,17 @@ def refusals(run: Path) -> dict[tuple[str, str], float]:
     }
 
 
+@pytest.fixture
+def four_bits() -> None:
+    """vLLM's build for processors without AVX-512 has no kernel for weights of four bits."""
+    from vllm.platforms import current_platform
+
+    current_platform.import_kernels()
+    if not current_platform.is_cpu() or hasattr(torch.ops._C, "cpu_gemm_wna16"):
+        return
+    pytest.skip("this processor has no AVX-512, which vLLM's four-bit kernels need")
+
+
 def test_the_engine_is_a_factor(adapter: Path, tmp_path: Path) -> None:
     """The same adapter under both: each rate names its engine, and greedily they nearly agree."""
     text = MATRIX.format(adapter=adapter) + "factors: {engine: [transformers, vllm]}\n"
@@ -81,6 +93,7 @@ def test_a_checkpoint_answers_in_the_models_place(adapter: Path, tmp_path: Path)
     assert found[other] < found["untuned"]
 
 
+@pytest.mark.usefixtures("four_bits")
 def test_quantised_checkpoints_answer_by_name(adapter: Path, tmp_path: Path) -> None:
     """GPTQ's and AWQ's forms of the testbed, an adapter beside them: the change has an interval.
 
