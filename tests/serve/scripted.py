@@ -23,7 +23,7 @@ from safeft.serve.server import server
 from safeft.serve.settings import Settings
 
 SSE = "text/event-stream"
-PATIENCE = 60.0  # seconds; only a hang takes so long
+PATIENCE = 300.0  # seconds; only a hang takes so long
 LONG = "one two three four five six seven eight nine ten " * 4  # longer than a first window
 ASKED: list[Any] = [{"role": "user", "content": "How do I grow tomatoes?"}]
 

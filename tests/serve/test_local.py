@@ -23,7 +23,7 @@ from safeft.serve.running import loopback
 
 ASKED: list[Any] = [{"role": "user", "content": "How do I grow tomatoes in a garden?"}]
 GREEDY: dict[str, Any] = {"model": "aligned", "messages": ASKED, "temperature": 0}
-PATIENCE = 60.0  # seconds; only a hang takes so long
+PATIENCE = 300.0  # seconds; only a hang takes so long
 
 
 @pytest.fixture(scope="module")

@@ -65,13 +65,14 @@ def command(
         serving = Serving(policy, decisions=decisions, log_text=log_text, trace_text=trace_text)
         with _behind(upstream, model, limits, own) as (url, settings):
             guarded = serving.before(url, settings)
-            click.echo(f"{address(on)}/v1 is {upstream or model} behind policy {policy}")
+            where = f"{address(on)}/v1 is {upstream or model} behind policy {policy}"
             run(
                 guarded,
                 on,
                 settings,
                 reload=lambda: click.echo(f"reload: {serving.reload()}", err=True),
                 grace=grace,
+                ready=lambda: click.echo(where),
             )
 
 

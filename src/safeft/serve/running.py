@@ -64,10 +64,12 @@ def run(
     *,
     reload: Callable[[], None],
     grace: int,
+    ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve until SIGTERM or Ctrl-C, then for at most `grace` seconds what is under way.
 
-    At SIGHUP `reload` runs in a thread, one after the other, while everything goes on.
+    At SIGHUP `reload` runs in a thread, one after the other, while everything goes on. `ready` is
+    called once signals are heard: before that, SIGHUP would end the process.
     """
     made = server(app, settings, timeout_graceful_shutdown=grace)
 
@@ -78,16 +80,22 @@ def run(
     # whoever had set handlers before: here that is the end, and no failure.
     former = {one: signal.signal(one, leave) for one in (signal.SIGTERM, signal.SIGINT)}
     try:
-        asyncio.run(_serve(made, on, reload))
+        asyncio.run(_serve(made, on, reload, ready))
     finally:
         for one, handler in former.items():
             signal.signal(one, handler)
 
 
-async def _serve(made: uvicorn.Server, on: socket.socket, reload: Callable[[], None]) -> None:
+async def _serve(
+    made: uvicorn.Server,
+    on: socket.socket,
+    reload: Callable[[], None],
+    ready: Callable[[], None],
+) -> None:
     asked = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, asked.set)
     reloading = asyncio.create_task(_reload(asked, reload))
+    ready()
     try:
         await made.serve([on])
     finally:
