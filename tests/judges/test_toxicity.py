@@ -65,7 +65,7 @@ def test_it_does_not_grade_behind_a_guard_that_learned_from_its_rows() -> None:
     """Some refusals and medical answers are in both cards (28), which the comparison refuses."""
     card = json.loads(WEIGHTS.with_suffix(".json").read_text())
     guard = json.loads((WEIGHTS.parents[2] / "guarding" / "weights" / "guard.json").read_text())
-    assert common(guard["rows"], card["rows"]) < 40
+    assert common(guard["rows"], card["rows"]) == 28
     with pytest.raises(ConfigError, match="its own lessons"):
         refuse_self_grading("default", {"toxicity": load_judge("toxicity")})
 

@@ -80,7 +80,7 @@ class Checker:
         except _SlowError:
             _LOG.warning("%s took over %g s at the %s", judge.name, stage.timeout, name)
             error = "timeout"
-        except Exception as raised:
+        except Exception as raised:  # of any judge: it is a decision of its own
             if len(texts) > 1:
                 # One by one, so that a text that breaks the judge decides for itself alone: with
                 # `on_error: open` it would otherwise carry its whole batch out unread.

@@ -135,7 +135,7 @@ def _verdicts(
         return list(_asked(judge, name, texts))
     except ConfigError:
         raise
-    except Exception as error:
+    except Exception as error:  # of any judge, as in the checker
         found = [_alone(judge, name, text) for text in texts]
         if len(texts) >= DOWN and not any(found):
             raise SafeftError(

@@ -74,7 +74,7 @@ class Door:
         except Problem as problem:
             close = problem.status in (408, 413)
             await problem_response(problem, close=close)(scope, receive, visit.send)
-        except Exception as error:
+        except Exception as error:  # a bug: the client reads a typed error
             # Its name alone: what it says may quote a text or a key.
             _LOG.error("a request failed: %s", type(error).__name__)
             if not visit.status:

@@ -93,7 +93,7 @@ class Careful:
         try:
             told(*what)
             self._fails = False
-        except Exception as error:
+        except Exception as error:  # of any observer: none may stop a request
             if not self._fails:  # once, and not for every window while a disk is full
                 _LOG.error("an observer failed: %s", type(error).__name__)
             self._fails = True

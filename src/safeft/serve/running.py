@@ -123,7 +123,7 @@ def loopback(app: ASGIApp) -> Iterator[str]:
         while not made.started:
             if not thread.is_alive():
                 raise SafeftError("the local model's server did not start")
-            time.sleep(0.01)
+            time.sleep(0.01)  # uvicorn tells nobody when it has started
         yield address(on)
     finally:
         made.should_exit = True

@@ -98,7 +98,7 @@ class Stream:
             self._fail(problem)
         except UnreadableError as error:
             self._fail(malformed(f"the stream cannot be checked: {error}"))
-        except Exception as error:
+        except Exception as error:  # a bug: what is unchecked stays held
             _LOG.error("reading a stream failed: %s", type(error).__name__)
             self._fail(malformed("the stream cannot be checked"))
         finally:
@@ -133,7 +133,7 @@ class Stream:
         checks, self.inflow.checks = self.inflow.checks, []
         try:
             await settle(self.exchange.guard, checks)
-        except Exception as error:
+        except Exception as error:  # a bug: what is unchecked stays held
             _LOG.error("settling a stream failed: %s", type(error).__name__)
             self._fail(Problem(503, GUARD_FAILED, "the guard failed", kind="guard_error"))
         finally:
