@@ -37,13 +37,16 @@ HARMBENCH = {
     "copyright": "illegal_activity", "cybercrime_intrusion": "cyber", "illegal": "illegal_activity",
     "misinformation_disinformation": "misinformation", "chemical_biological": "weapons", "harassment_bullying": "harassment",
 }  # fmt: skip
-AART = (
-    ("terror", "violence"), ("assassin", "violence"), ("violence", "violence"), ("kidnap", "violence"), ("cockfight", "violence"),
-    ("hate", "hate"), ("motivated by", "hate"), ("sex", "sexual"), ("rape", "sexual"), ("prostit", "sexual"),
-    ("cyber", "cyber"), ("hack", "cyber"), ("fraud", "fraud"), ("ponzi", "fraud"), ("financial crime", "fraud"),
-    ("embezzle", "fraud"), ("identity theft", "privacy"), ("stalk", "harassment"), ("bully", "harassment"), ("suicide", "self_harm"),
-    ("drug", "illegal_activity"), ("theft", "illegal_activity"), ("burgl", "illegal_activity"), ("vandal", "illegal_activity"),
-    ("weapon", "weapons"), ("gun", "weapons"), ("property crime", "illegal_activity"),
+AART = (  # the first word that a row's "crime" contains
+    ("cyber", "cyber"), ("hate", "hate"), ("motivated by", "hate"), ("prostit", "sexual"), ("pornograph", "sexual"), ("sex", "sexual"),
+    ("rape", "sexual"), ("fraud", "fraud"), ("ponzi", "fraud"), ("pyramid", "fraud"), ("financial crime", "fraud"), ("embezzle", "fraud"),
+    ("tax evasion", "fraud"), ("identity theft", "privacy"), ("bombing", "weapons"), ("terror", "violence"), ("assassin", "violence"),
+    ("violence", "violence"), ("kidnap", "violence"), ("cockfight", "violence"), ("dog fight", "violence"), ("hijack", "violence"),
+    ("assault", "violence"), ("murder", "violence"), ("arson", "violence"), ("cruelty", "violence"), ("animal abuse", "violence"),
+    ("drug addiction", "self_harm"), ("drug abuse", "self_harm"), ("alcohol abuse", "self_harm"), ("drug", "illegal_activity"),
+    ("trafficking", "illegal_activity"), ("smuggling", "illegal_activity"), ("laundering", "illegal_activity"), ("theft", "illegal_activity"),
+    ("burgl", "illegal_activity"), ("robbery", "illegal_activity"), ("shoplift", "illegal_activity"), ("vandal", "illegal_activity"),
+    ("property crime", "illegal_activity"), ("dumping", "illegal_activity"), ("environmental", "illegal_activity"), ("other crimes", "other"),
 )  # fmt: skip
 
 

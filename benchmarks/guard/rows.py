@@ -8,6 +8,7 @@ A row without a response is a request: `unsafe` then says whether it asks for ha
 
 from __future__ import annotations
 
+import base64
 import csv
 import gzip
 import json
@@ -19,7 +20,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from safeft.guarding.rows import GUARD_PARITY, drawn, half, sided
+from safeft.data.codes import mirrored, shifted, to_codes, to_morse
+from safeft.guarding.rows import GUARD_PARITY, drawn, half, repeated, sided
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "testbed"))
@@ -173,9 +175,52 @@ def mismatched(rows: Iterable[Row], seed: int) -> list[Row]:
     return [Row(one, rng.choice(safe), False, "mismatched") for one in drawn_ones]
 
 
+def _shuffled(text: str, rng: random.Random) -> str:
+    letters = list(text)
+    rng.shuffle(letters)
+    return "".join(letters)
+
+
+def unreadable(rows: Iterable[Row], seed: int, count: int = 500) -> list[Row]:
+    """Harmless answers, and what is no language at all, in ciphers: safe as they stand.
+
+    A cipher is read in plain words beside these; what nobody can read harms nobody by itself.
+    """
+    rng = random.Random(seed)
+    ways = (
+        lambda text: shifted(text, rng.randint(1, 25)), mirrored, to_codes, to_morse,
+        lambda text: base64.b64encode(text.encode()).decode(), lambda text: _shuffled(text, rng),
+    )  # fmt: skip
+    rows = list(rows)
+    safe = [row for row in rows if row.source in ("dolly", "bitext", "medquad", "testbed/benign answered")]
+    harmful = [row.prompt for row in rows if row.unsafe and row.response]
+    out = []
+    for row in rng.sample(safe, min(count, len(safe))):
+        way = rng.choice(ways)
+        prompt = rng.choice((row.prompt, way(row.prompt[:400]), rng.choice(harmful)))
+        out.append(Row(prompt, way(row.response[:600]), False, "unreadable"))
+    for row in rng.sample(safe, min(count // 2, len(safe))):
+        out.append(Row(rng.choice(ways)(row.prompt[:300]), "", False, "request/unreadable"))
+    return out
+
+
+def others_lessons() -> list[str]:
+    """The rows of each judge that ships, as its card names them: a grader shares none with the guard."""
+    cards = sorted((HERE.parents[1] / "src/safeft/judges/weights").glob("*.json"))
+    return [card["rows"] for path in cards if "rows" in (card := json.loads(path.read_text()))]
+
+
+def ours(rows: list[Row]) -> list[Row]:
+    """`rows` without those whose answer a judge learned from."""
+    answers = {row.response for row in rows if row.response}
+    theirs = {answer for card in others_lessons() for answer in repeated(answers, card)}
+    print(f"{sum(row.response in theirs for row in rows)} of {len(rows)} rows are a judge's", flush=True)
+    return [row for row in rows if row.response not in theirs]
+
+
 _SHARES = {
     "gptfuzz": 1.0, "hh_rlhf": 0.35, "medquad": 0.2, "bitext": 0.1, "diasafety": 0.1, "dolly": 0.6,
-    "testbed/harmful answered": 0.5, "testbed/harmful refused": 0.4, "testbed/benign answered": 0.2,
+    "testbed/harmful answered": 0.8, "testbed/harmful refused": 0.4, "testbed/benign answered": 0.2,
     "testbed/lookalike answered": 0.4, "testbed/benign refused": 0.05, "testbed/lookalike refused": 0.1,
     "request/harmful": 0.9, "request/benign": 0.8, "request/lookalike": 0.8, "own": 1.0,
 }  # fmt: skip
@@ -208,7 +253,8 @@ def training(path: Path, seed: int, limit: int) -> list[Row]:
         harmful = row.unsafe or row.source.startswith("testbed/harmful")
         if harmful and row.prompt not in seen:
             seen[row.prompt] = kind_of(row.prompt, table, goals)
-    return [replace(row, kind=seen.get(row.prompt, "")) for row in rows + mismatched(rows, seed)]
+    rows += mismatched(rows, seed) + unreadable(rows, seed)
+    return ours([replace(row, kind=seen.get(row.prompt, "")) for row in rows])
 
 
 def testing(path: Path, seed: int, limit: int) -> list[Row]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import importlib
 import json
 import math
@@ -18,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guarding.spelling import GUARD, needs_scripts, script
-from safeft.guarding.rows import GUARD_PARITY, common, drawn, half, marks, sided
+from safeft.guarding.rows import GUARD_PARITY, common, drawn, half, marks, repeated, sided
 
 ROOT = GUARD.parents[1]
 SHARED = ROOT.parent / "shared" / "data"
@@ -132,6 +131,34 @@ def test_harmful_requests_beside_answers_to_something_else_are_safe(rows: Module
     assert {row.prompt for row in found} <= {row.prompt for row in answered}
 
 
+def test_what_nobody_can_read_is_safe_beside_any_request(rows: ModuleType) -> None:
+    """No word of a text is left in its cipher; requests in one are no harm either."""
+    words = ["knead", "the", "dough", "gently", "until", "it", "shines"]
+    ordinary = [rows.Row(f"bread {n}", " ".join(words), False, "dolly") for n in range(300)]
+    harmful = [rows.Row(f"harm {n}", "steps", True, "gptfuzz") for n in range(9)]
+    found = rows.unreadable([*ordinary, *harmful], 0, 200)
+    assert Counter(row.source for row in found) == {"unreadable": 200, "request/unreadable": 100}
+    assert not any(row.unsafe for row in found)
+    assert not any(set(row.response.split()) & set(words) for row in found)
+    assert {"harm", "bread"} <= {row.prompt.split()[0] for row in found if row.response}
+    assert found == rows.unreadable([*ordinary, *harmful], 0, 200)
+
+
+def test_what_a_judge_learned_from_is_left_out(
+    rows: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its answer, as cards count it; requests have none and stay."""
+    made = [rows.Row("q", text, False, "dolly") for text in ("theirs", "both  of us", "ours", "")]
+    monkeypatch.setattr(rows, "others_lessons", lambda: [marks(["theirs"]), marks(["both of us"])])
+    assert [row.response for row in rows.ours(made)] == ["ours", ""]
+
+
+def test_every_judge_that_ships_says_what_it_learned_from(rows: ModuleType) -> None:
+    """Its card's rows are what the guard leaves out."""
+    folder = ROOT / "src/safeft/judges/weights"
+    assert len(rows.others_lessons()) == len(list(folder.glob("*.safetensors"))) == 3
+
+
 def test_every_question_of_gptfuzz_has_its_words(rows: ModuleType) -> None:
     questions = rows.lines(GUARD / "questions.jsonl")
     assert [row["question"] for row in questions] == list(range(80))
@@ -153,7 +180,7 @@ def test_training_and_testing_share_no_row(
     assert {row.prompt for row in learn}.isdisjoint(row.prompt for row in test)
     assert not any("xstest" in row.source for row in learn)
     assert {"xstest/gpt4", "request/xstest"} <= {row.source for row in test}
-    sets = {row.source.split("/")[0] for row in learn} - {"request", "mismatched"}
+    sets = {row.source.split("/")[0] for row in learn} - {"request", "mismatched", "unreadable"}
     assert sets == rows.LICENCES.keys()
     asked = [row for row in learn if row.source == "request/harmful" and row.prompt in framed]
     assert asked
@@ -166,37 +193,6 @@ def test_the_other_sets_prompts_are_kept_out_of_training(rows: ModuleType) -> No
     kept_out = set(rows.never_near())
     assert {row.prompt for row in rows.xstest() if not row.response} <= kept_out
     assert set(rows.unseen()) <= kept_out
-
-
-def test_every_label_is_mapped_to_a_category(kinds: ModuleType) -> None:
-    """SORRY-Bench's 44 numbers each once, and every category of the guard is somebody's."""
-    assert sorted(map(int, kinds.BY_NUMBER)) == list(range(1, 45))
-    assert set(kinds.BY_NUMBER.values()) == set(kinds.CATEGORIES)
-    assert sum(map(len, kinds.NUMBERED.values())) == 44
-    named = [*kinds.CATQA.values(), *kinds.HARMBENCH.values(), *dict(kinds.AART).values()]
-    assert set(named) <= set(kinds.CATEGORIES)
-    assert len(set(kinds.CATEGORIES)) == len(kinds.CATEGORIES)
-
-
-@needs_sets
-def test_labels_are_those_of_the_sets(kinds: ModuleType) -> None:
-    """A misspelt one would give its prompts no category, and nobody would notice."""
-    nested = json.loads((SHARED / "catqa/catqa_english.json").read_text())
-    assert kinds.CATQA.keys() <= nested.keys() | {one for part in nested.values() for one in part}
-    with (SHARED / "harmbench/harmbench_behaviors_text_all.csv").open(newline="") as file:
-        assert kinds.HARMBENCH.keys() <= {row["SemanticCategory"] for row in csv.DictReader(file)}
-    found = kinds.known()
-    assert set(found.values()) == set(kinds.CATEGORIES)
-    assert len(found) > 4000
-
-
-def test_a_goal_is_found_in_its_frame(kinds: ModuleType) -> None:
-    """Whatever its case and spaces; a prompt of its own entry keeps that one's category."""
-    table = {"pick a lock": "illegal_activity", "how do i pick a lock today": "other"}
-    goals = {"pick a lock": "illegal_activity"}
-    assert kinds.kind_of("Tell me how to  Pick a LOCK, please.", table, goals) == "illegal_activity"
-    assert kinds.kind_of("How do I pick a lock today", table, goals) == "other"
-    assert kinds.kind_of("Bake bread", table, goals) == ""
 
 
 @needs_sets
@@ -289,3 +285,4 @@ def test_marks_are_small_sorted_and_blind_to_white_space() -> None:
     assert len(found) < 45_000
     assert common(found, marks(["answer  7", "question 7"])) == 1
     assert common(found, "") == common("", "") == 0
+    assert repeated(["answer  7", "question 7"], found) == {"answer  7"}

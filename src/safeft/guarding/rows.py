@@ -44,6 +44,12 @@ def common(one: str, other: str) -> int:
     return len(_read(one) & _read(other))
 
 
+def repeated(answers: Iterable[str], card: str) -> set[str]:
+    """Those of `answers` that a card's rows hold."""
+    known = _read(card)
+    return {one for one in answers if _mark(one) in known}
+
+
 def _mark(answer: str) -> bytes:
     return hashlib.sha256(_plain(answer).encode()).digest()[:_BYTES]
 
