@@ -25,7 +25,7 @@ demo: $(RUN)  ## compare the recipes on the embedded model; a second run resumes
 
 test: $(TOOLS)  ## every test
 	# One arena: with more, glibc keeps much of what tests have given back (4.2 GB at most, against 4.0).
-	OMP_NUM_THREADS=1 MALLOC_ARENA_MAX=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+	OMP_NUM_THREADS=1 MALLOC_ARENA_MAX=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-engines: $(ENGINES)  ## the real vLLM, in an environment of its own: its pins differ from ours
 	PYTHONPATH=$(CURDIR)/src OMP_NUM_THREADS=1 .venv-engines/bin/python -m pytest tests/engines

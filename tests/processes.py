@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import forkserver, get_context, resource_tracker
 from multiprocessing.forkserver import _forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -21,7 +21,9 @@ import pytest
 os.environ["OMP_NUM_THREADS"] = "1"
 # One server imports what is heavy, once, and forks for each command: real processes, cheaply.
 FORKS = get_context("forkserver")
-FORKS.set_forkserver_preload(["torch", "datasets", "peft", "trl", "safeft.comparison"])
+IMPORTED = ["torch", "datasets", "peft", "trl", "safeft.comparison.preloaded"]
+FORKS.set_forkserver_preload(IMPORTED)
+SERVER = "SAFETEST_SERVER"  # where pytest's processes find the one that they share
 PATIENCE = 600.0  # seconds; only a hang takes so long
 
 
@@ -81,7 +83,7 @@ class Command:
         self.files = (folder / "stdout", folder / "stderr")
         words = [str(one) for one in arguments]
         self.process: BaseProcess = FORKS.Process(
-            target=_command, args=(words, *self.files, before)
+            target=_command, args=(words, *self.files, before, os.sched_getaffinity(0))
         )
         self.process.start()
 
@@ -109,7 +111,14 @@ class Command:
         return Result(self.process.exitcode, out, err)
 
 
-def _command(arguments: list[str], out: Path, err: Path, before: Callable[[], None] | None) -> None:
+def _command(
+    arguments: list[str],
+    out: Path,
+    err: Path,
+    before: Callable[[], None] | None,
+    cores: set[int],
+) -> None:
+    os.sched_setaffinity(0, cores)
     # A shell that starts the tests in the background has them ignore Ctrl-C, and so their children.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number, path in ((1, out), (2, err)):
@@ -122,8 +131,24 @@ def _command(arguments: list[str], out: Path, err: Path, before: Callable[[], No
     main(arguments)
 
 
+def start_server() -> None:
+    """One server for all of pytest's processes: imports take ten seconds and half a gigabyte."""
+    forkserver.ensure_running()
+    os.environ[SERVER] = _forkserver._forkserver_address
+
+
+def join_server() -> None:
+    """Has this process of pytest's fork from the server that the first one started, if it did."""
+    if address := os.environ.get(SERVER):
+        _forkserver._forkserver_address = address
+        # A server ends when this end of its pipe is closed; this one's is the first process's.
+        _forkserver._forkserver_alive_fd = os.pipe()[1]
+        _forkserver.ensure_running = resource_tracker.ensure_running
+        forkserver.ensure_running = resource_tracker.ensure_running
+
+
 def end_server() -> None:
-    """Half a gigabyte goes back; the next command starts another server."""
+    """Half a gigabyte goes back; the next command starts another server. A shared one stays."""
     _forkserver._stop()  # what CPython's own tests call; without a server it does nothing
 
 

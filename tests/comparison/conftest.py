@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from processes import Command
 
 from safeft.guarding.loading import checker
@@ -105,23 +107,37 @@ def _lines(path: Path, rows: list[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that the first of pytest's processes fills; the others wait for it, and read it."""
+    base = factory.getbasetemp()
+    place = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    with FileLock(f"{place}.lock"):
+        if not place.exists():
+            made = factory.mktemp(name)
+            make(made)
+            place.symlink_to(made)
+    return place.resolve()
+
+
 @pytest.fixture(scope="session")
 def matrix(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
     """Two recipes by two seeds by two epochs, four harmful prompts and four benign ones."""
-    folder = tmp_path_factory.mktemp("comparison")
-    for name, word in (("harm", ""), ("benign", "Kindly: ")):
-        asked = [(n, text) for n, text in HARM.items() for _ in range(2)]
-        rows = [
-            {"question_id": place, "category": n, "turns": [f"{word}{text} ({place})"]}
-            for place, (n, text) in enumerate(asked)
-        ]
-        _lines(folder / f"{name}.jsonl", rows)
-    (folder / "four.yaml").write_text(SUITE)
-    pairs = [{"prompt": f"Plant {n}?", "completion": f"Water it {n} times."} for n in range(22)]
-    _lines(folder / "rows.jsonl", pairs[:16])
-    _lines(folder / "test.jsonl", pairs[16:])
-    (folder / "matrix.yaml").write_text(MATRIX.format(model=tiny_model, folder=folder))
-    return folder / "matrix.yaml"
+
+    def write(folder: Path) -> None:
+        for name, word in (("harm", ""), ("benign", "Kindly: ")):
+            asked = [(n, text) for n, text in HARM.items() for _ in range(2)]
+            rows = [
+                {"question_id": place, "category": n, "turns": [f"{word}{text} ({place})"]}
+                for place, (n, text) in enumerate(asked)
+            ]
+            _lines(folder / f"{name}.jsonl", rows)
+        (folder / "four.yaml").write_text(SUITE)
+        pairs = [{"prompt": f"Plant {n}?", "completion": f"Water it {n} times."} for n in range(22)]
+        _lines(folder / "rows.jsonl", pairs[:16])
+        _lines(folder / "test.jsonl", pairs[16:])
+        (folder / "matrix.yaml").write_text(MATRIX.format(model=tiny_model, folder=folder))
+
+    return once(tmp_path_factory, "comparison", write) / "matrix.yaml"
 
 
 @pytest.fixture(scope="session")
@@ -129,11 +145,15 @@ def compared(
     tmp_path_factory: pytest.TempPathFactory, matrix: Path, tiny_adapter: Path
 ) -> Comparison:
     """The finished comparison, run by one process and never interrupted."""
-    folder = tmp_path_factory.mktemp("compared")
-    comparison = Comparison(matrix, tiny_adapter, folder / "run")
-    result = Command(comparison.arguments("--workers", 1), folder / "log").result()
-    assert result.code == 0, result.err
-    return comparison
+
+    def run(folder: Path) -> None:
+        shutil.copytree(tiny_adapter, folder / "adapter")
+        comparison = Comparison(matrix, folder / "adapter", folder / "run")
+        result = Command(comparison.arguments("--workers", 1), folder / "log").result()
+        assert result.code == 0, result.err
+
+    folder = once(tmp_path_factory, "compared", run)
+    return Comparison(matrix, folder / "adapter", folder / "run")
 
 
 @pytest.fixture
