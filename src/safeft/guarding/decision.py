@@ -29,7 +29,8 @@ class Decision:
 
     `unsafe` is True when a threshold was reached whose action holds text back, False when nothing
     stands against it, and None when nobody could tell: `error` says what failed then, and
-    `released` whether the stage's `on_error: open` lets it go unread.
+    `released` whether the stage's `on_error: open` lets it go unread. `policy` names the
+    one that a server decided by, which another may have replaced since.
     """
 
     stage: StageName
@@ -41,6 +42,7 @@ class Decision:
     error: str = ""
     released: bool = False
     escalated: bool = False
+    policy: str = ""
 
     @property
     def clears(self) -> bool:
