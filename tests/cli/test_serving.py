@@ -178,11 +178,14 @@ def test_a_block_reaches_the_client_whole_and_as_a_stream(tmp_path: Path) -> Non
 
 
 def test_a_stream_outlives_a_reload(tmp_path: Path) -> None:
-    """What began by the old policy ends by it; the next request is blocked by the new one."""
+    """What began by the old policy ends by it, and is logged so; the next request is blocked by
+    the new one.
+    """
     held, path = Held(), policy(tmp_path / "p.yaml", "old", "allow")
+    log = tmp_path / "decisions.jsonl"
     with (
         loopback(held.app()) as upstream,
-        served(tmp_path, "--upstream", upstream, "--policy", path) as server,
+        served(tmp_path, "--upstream", upstream, "--policy", path, "--decisions", log) as server,
         server.client() as client,
     ):
         stream = server.ask(client, messages=[{"role": "user", "content": "hold"}], stream=True)
@@ -195,6 +198,10 @@ def test_a_stream_outlives_a_reload(tmp_path: Path) -> None:
         assert "'new' is in force" in server.command.files[1].read_text()
         assert (ending(blocked), text(blocked)) == ("content_filter", "No.")
         assert ending(rest) == "stop" and text(rest).endswith(WORDS)
+    found = [json.loads(line) for line in log.read_text().splitlines()]
+    policies = {(one["outcome"], one["policy"]) for one in found}
+    assert policies == {("allow", "old"), ("block", "new")}
+    assert found[-1]["policy"] == "old"
 
 
 def test_a_wrong_new_policy_is_refused_and_the_old_one_stays(tmp_path: Path) -> None:

@@ -133,6 +133,7 @@ def test_any_prompted_model_is_a_judge_by_its_path(written: Callable[..., str]) 
         ({"kind": "classifier"}, "template: unknown key"),
         ({"modle": "x"}, "modle: unknown key; did you mean 'model'"),
         ({"engine": "vlm"}, "did you mean 'vllm'"),
+        ({"vllm": {"max_model_len": 512}}, "vllm: its arguments need `engine: vllm`"),
         ({"criteria": {"Bad Name": {}}}, "should match pattern"),
     ],
 )

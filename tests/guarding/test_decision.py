@@ -103,14 +103,32 @@ def test_a_score_that_is_none_leaves_the_text_unread(
 
 
 @ANY_TIME
-@given(SCORES)
+@given(st.dictionaries(st.sampled_from(NAMES), st.floats(0, 0.5, exclude_max=True)))
 def test_an_unread_verdict_is_an_error_and_never_a_block(scores: dict[str, float]) -> None:
-    """Under `open` it is a bypass, and never an allowed text."""
+    """Under `open` it is a bypass, and never an allowed text; of a part it may have scores."""
     unread = verdict(scores, Label.UNREAD)
     closed = decide("output", stage(), unread)
     opened = decide("output", stage(on_error="open"), unread)
     assert (closed.outcome, closed.clears, closed.error) == ("error", False, "unread")
     assert (opened.outcome, opened.clears, opened.error) == ("bypass", True, "unread")
+    assert closed.score == opened.score or not scores
+
+
+@ANY_TIME
+@given(SCORES, RULES, PARTS, st.sampled_from(["closed", "open"]))
+def test_what_was_read_of_a_text_is_enough_to_hold_it_back(
+    scores: dict[str, float], rules: dict[str, dict[str, object]], threshold: float, how: str
+) -> None:
+    """The same action as if all had been read; what would let it leave leaves it unread."""
+    made = stage(threshold=threshold, categories=rules, on_error=how)
+    part, whole = verdict(scores, Label.UNREAD), decide("output", made, verdict(scores))
+    found = decide("output", made, part)
+    assert unsure(Escalation(judge="x"), part)
+    if whole.unsafe:
+        assert found == whole and not found.clears
+    else:
+        assert (found.unsafe, found.error, found.clears) == (None, "unread", how == "open")
+        assert (found.category, found.score) == (whole.category, whole.score)
 
 
 @pytest.mark.parametrize(

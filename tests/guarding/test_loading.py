@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from guarding.reading import REFUSAL, Reading, policy, said
+from guarding.spelling import needs_encoder
 from safeft.errors import ConfigError
 from safeft.guarding import Guarded, guard
 from safeft.guarding import catalogue as judges
@@ -61,7 +62,7 @@ def test_stages_that_name_the_same_judge_share_it(tmp_path: Path) -> None:
     """Its weights are in memory once."""
     made = checker(written(tmp_path, input={}, output={}, reasoning={"threshold": 0.9}))
     assert len({id(one) for one in made.judges.values()}) == 1
-    assert named(made) == {"encoder-guard": made.judges["input"]}
+    assert named(made) == [("encoder-guard", made.judges["input"])]
 
 
 def test_who_a_stage_escalates_to_is_one_of_the_policys_judges(
@@ -72,10 +73,23 @@ def test_who_a_stage_escalates_to_is_one_of_the_policys_judges(
     monkeypatch.setattr(judges, "entry_points", lambda group: [point])
     made = checker(written(tmp_path, output={"escalate": {"judge": "second"}}))
     assert {name: one.name for name, one in made.seconds.items()} == {"output": "second@1"}
-    assert {called: one.name for called, one in named(made).items()} == {
-        "encoder-guard": "known@1",
-        "second": "second@1",
+    found = [(called, one.name) for called, one in named(made)]
+    assert found == [("encoder-guard", "known@1"), ("second", "second@1")]
+
+
+@needs_encoder
+@pytest.mark.parametrize("decode", [True, False])
+def test_stages_with_other_examples_have_other_judges(tmp_path: Path, *, decode: bool) -> None:
+    """Each of which is named, so that none guards unseen; the same examples make the same judge."""
+    about = [{"fish": ["A carp."]}, {"birds": ["An owl."]}, {"fish": ["A carp."]}]
+    stages = {
+        name: {"judge": "examples", "examples": one}
+        for name, one in zip(("input", "output", "reasoning"), about, strict=True)
     }
+    made = checker(written(tmp_path, decode=decode, **stages))
+    assert made.judges["input"] is made.judges["reasoning"]
+    assert named(made) == [("examples", made.judges[one]) for one in ("input", "output")]
+    assert len({one.name for _, one in named(made)}) == 2
 
 
 def test_what_is_encoded_is_read_where_the_policy_says_so(

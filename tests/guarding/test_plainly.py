@@ -131,6 +131,18 @@ def test_a_score_that_is_none_makes_a_text_unread(score: float) -> None:
     assert decide("output", Stage(), found).error == "unread"
 
 
+@pytest.mark.parametrize("on_error", ["closed", "open"])
+def test_an_unread_reading_hides_no_score_of_another(on_error: str) -> None:
+    """Although that score says unsafe by the policy's threshold alone."""
+    judge = reading(Reading(lambda text: None if text == CODE else 0.3))
+    low = checking(judge, output={"on_error": on_error, "threshold": 0.2})
+    (found,) = low.decide("output", said(CODE))
+    assert (found.action, found.unsafe, found.score) == ("block", True, 0.3)
+    high = checking(judge, output={"on_error": on_error})
+    (found,) = high.decide("output", said(CODE))
+    assert (found.unsafe, found.error, found.clears) == (None, "unread", on_error == "open")
+
+
 def test_it_is_known_by_the_judge_inside() -> None:
     """Its name changes with that judge, and it tells what that one tells."""
     inner = Reading(scored, name="guard@12345678", categories=("long", "potion"))

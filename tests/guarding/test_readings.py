@@ -17,18 +17,25 @@ from safeft.guarding.readings import DOWN, Reading, read, withheld
 from safeft.guarding.releasing import released, requested
 from safeft.records import Label, Message, Prompt, Response, Verdict
 
-WORDS = ("ok", "bad3", "bad7", "mean5", "mean9", "unread", "crash", "nonsense", "yes")
+WORDS = ("ok", "bad3", "bad7", "mean5", "mean9", "unread", "part", "crash", "nonsense", "yes")
 
 
 class Wordy:
-    """Scores a text by its words: `bad7` is 0.7 of `bad`; some words cannot be read."""
+    """Scores a text by its words: `bad7` is 0.7 of `bad`; some words cannot be read.
+
+    With `part` the rest is read, as by a judge that reads a text in several ways. `fails` are words
+    that it cannot read in any way.
+    """
 
     measures = "harmful content"
     categories = ("bad", "mean")
 
-    def __init__(self, name: str = "wordy", factor: float = 1.0) -> None:
+    def __init__(
+        self, name: str = "wordy", factor: float = 1.0, fails: Sequence[str] = ("unread",)
+    ) -> None:
         self.name = name
         self.factor = factor
+        self.fails = fails
         self.seen: list[str] = []
 
     def __call__(self, responses: Sequence[Response]) -> list[Verdict]:
@@ -41,13 +48,14 @@ class Wordy:
         self.seen.append(text)
         if "crash" in text:
             raise RuntimeError(text)
-        if "unread" in text:
+        if any(one in text for one in self.fails):
             return Verdict(prompt.id, Label.UNREAD, self.name)
         if "nonsense" in text:
             return Verdict(prompt.id, Label.NEITHER, self.name, {"bad": 7.0})
         if "yes" in text:  # a label alone
             return Verdict(prompt.id, Label.FULFILLED, self.name)
-        return Verdict(prompt.id, Label.NEITHER, self.name, self._scores(text))
+        label = Label.UNREAD if "part" in text else Label.NEITHER
+        return Verdict(prompt.id, label, self.name, self._scores(text))
 
     def _scores(self, text: str) -> dict[str, float]:
         found = dict.fromkeys(self.categories, 0.0)
@@ -95,10 +103,15 @@ sizes = {
 inputs, outputs = st.fixed_dictionaries(shared), st.fixed_dictionaries(shared | sizes)
 
 
-@settings(deadline=None, max_examples=150)
-@given(inputs, outputs, st.lists(st.tuples(texts, texts), min_size=1, max_size=4))
+@settings(deadline=None, max_examples=300)
+@given(
+    inputs,
+    outputs,
+    st.lists(st.tuples(texts, texts), min_size=1, max_size=4),
+    st.lists(st.sampled_from(["unread", "bad", "mean", "part"])),
+)
 def test_a_reading_says_what_the_policy_would_withhold(
-    first: dict[str, Any], last: dict[str, Any], said: list[tuple[str, str]]
+    first: dict[str, Any], last: dict[str, Any], said: list[tuple[str, str]], fails: list[str]
 ) -> None:
     """The law of calibration: the same judges, windows, second judges and failures as in service.
 
@@ -106,7 +119,7 @@ def test_a_reading_says_what_the_policy_would_withhold(
     """
     chosen = policy(input=first, output=last)
     responses = [answer(text, asked, str(number)) for number, (asked, text) in enumerate(said)]
-    checker = checked(chosen)
+    checker = checked(chosen, second=Wordy("second", 0.5, fails))
     prompts = [one.prompt for one in responses]
     try:
         readings = read(checker, responses)
@@ -119,6 +132,31 @@ def test_a_reading_says_what_the_policy_would_withhold(
     assert [withheld(chosen, one) for one in readings] == [
         pair[0] or pair[1] for pair in zip(blocked, changed, strict=True)
     ]
+
+
+@pytest.mark.parametrize(
+    ("said", "fails", "scores", "unread"),
+    [
+        ("bad7", ["bad"], 0.7, ()),
+        ("bad7 part", ["bad"], 0.7, ("output",)),
+        ("bad7", [], 0.35, ()),
+        ("bad7 part", [], 0.7, ("output",)),
+        ("bad3 unread", [], 0.15, ()),
+    ],
+)
+def test_when_the_second_judge_fails_open_the_first_ones_reading_counts(
+    said: str, fails: list[str], scores: float, unread: tuple[str, ...]
+) -> None:
+    """As the checker decides; under `closed` nobody could tell, and the second one's counts."""
+    band = {"judge": "second", "low": 0.35, "high": 0.75}
+    second = Wordy("second", 0.5, fails)
+    opened = policy(output={"on_error": "open", "escalate": band})
+    (found,) = read(checked(opened, second=second), [answer(said)])
+    assert found == Reading("1", {"output": {"bad": scores, "mean": 0.0}}, unread)
+    closed = policy(output={"escalate": band})
+    (found,) = read(checked(closed, second=second), [answer(said)])
+    assert found.unread == (("output",) if fails or "part" in said else ())
+    assert found.scores["output"].get("bad", 0.0) <= 0.35
 
 
 def test_the_worst_window_decides_and_each_category_by_itself() -> None:

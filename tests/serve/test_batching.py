@@ -89,6 +89,7 @@ def test_more_texts_than_may_wait_are_a_failure() -> None:
     found = [one for (one,) in asyncio.run(apart(made, said(*"abcdefg")))]
     assert [one.error for one in found] == [""] * 4 + ["overloaded"] * 3
     assert {one.outcome for one in found[4:]} == {"error"} and not found[4].clears
+    assert {one.policy for one in found} == {"test"}
     assert len(observer.decisions) == 7
     made.close()
 

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from guarding.reading import REFUSAL, Reading, checking, having, raising
 
-from serve.scripted import LONG, Place, proxied
+from safeft.guarding.decision import Decision
+from safeft.records import Response
+from serve.scripted import LONG, Counting, Place, proxied
 
 GUARDRAIL = "/beta/litellm_basic_guardrail_api"
 CALLED = {"request_data": {}, "litellm_call_id": "1", "additional_provider_specific_params": {}}
@@ -107,6 +109,39 @@ def test_a_guardrail_changes_answers() -> None:
     with proxied(checking(having("MARK"), output={"action": "replace"})) as place:
         got = guardrail(place, "response", texts=["MARK"], structured_messages=[{"role": "user"}])
         assert got == {"action": "GUARDRAIL_INTERVENED", "texts": [REFUSAL]}
+
+
+class Ids(Counting):
+    """An observer that keeps the requests' ids."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+
+    def decided(self, decision: Decision, seconds: float, text: Response) -> None:
+        self.ids.append(text.prompt.id)
+
+    def taken(self) -> list[str]:
+        """Those since the last time, each once."""
+        found, self.ids = list(dict.fromkeys(self.ids)), []
+        return found
+
+
+@pytest.mark.parametrize("stages", [{"input": {}}, {}])
+def test_each_check_has_an_id_of_its_own(stages: dict[str, Any]) -> None:
+    """By which a log of decisions tells it from the others: the one that a moderation returns."""
+    observer = Ids()
+    with proxied(checking(having("MARK"), **stages), observer=observer) as place:
+        for _ in range(2):
+            got = place.client.moderations.create(input=["fine", LONG])
+            assert observer.taken() == [got.id]
+        seen: list[str] = []
+        for kind in ("request", "response") if stages else ("response",):
+            for more in ({}, {"structured_messages": [{"role": "user", "content": "?"}]}):
+                guardrail(place, kind, texts=["fine", LONG], **more)
+                (one,) = observer.taken()
+                seen.append(one)
+        assert len({*seen}) == len(seen) and "0" not in seen
 
 
 @pytest.mark.parametrize(

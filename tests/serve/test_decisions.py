@@ -20,7 +20,7 @@ from safeft.guarding.policy import Stage
 from safeft.records import Prompt, Response
 from safeft.serve.decisions import Decisions, digest
 
-BLOCK = Decision("output", "block", True, "harm", 0.93, "encoder-guard")
+BLOCK = Decision("output", "block", True, "harm", 0.93, "encoder-guard", policy="p")
 ANSWER = Response(Prompt.of("May I ask?", id="req-1"), "A private answer.")
 
 
@@ -31,15 +31,10 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def log(path: Path, **more: Any) -> Decisions:
-    """A log under the policy `p`."""
-    return Decisions(path, lambda: "p", **more)
-
-
 def test_a_decision_is_a_line_without_the_text(tmp_path: Path) -> None:
     """What was decided, by whom and for which request; of the text its hash and its length."""
     path = tmp_path / "decisions.jsonl"
-    log(path).decided(BLOCK, 0.25, ANSWER)
+    Decisions(path).decided(BLOCK, 0.25, ANSWER)
     (line,) = lines(path)
     assert line.pop("time") > 1.7e9
     assert line == {
@@ -63,7 +58,7 @@ def test_a_decision_is_a_line_without_the_text(tmp_path: Path) -> None:
 def test_the_text_is_there_when_asked_for(tmp_path: Path) -> None:
     """What was decided about: at the input stage that is the request."""
     path = tmp_path / "decisions.jsonl"
-    own = log(path, text=True)
+    own = Decisions(path, text=True)
     own.decided(BLOCK, 0.1, ANSWER)
     own.decided(Decision("input", category="harm", score=0.1), 0.1, ANSWER)
     answer, request = lines(path)
@@ -74,7 +69,7 @@ def test_the_text_is_there_when_asked_for(tmp_path: Path) -> None:
 def test_a_failure_is_told_from_a_block(tmp_path: Path) -> None:
     """By its outcome and its error, and it has no score."""
     path = tmp_path / "decisions.jsonl"
-    own = log(path)
+    own = Decisions(path)
     for how in ("closed", "open"):
         own.decided(failed("output", Stage(on_error=how), "timeout"), 10.0, ANSWER)
     closed, opened = lines(path)
@@ -88,7 +83,7 @@ def test_any_text_gives_one_line_that_reads_back(
 ) -> None:
     """Line breaks, zero bytes, surrogates and all: a text cannot forge a line of the log."""
     path = tmp_path_factory.mktemp("log") / "decisions.jsonl"
-    own = log(path, text=True)
+    own = Decisions(path, text=True)
     decision = Decision("output", "block", True, category, 0.9)
     own.decided(decision, 0.1, Response(Prompt.of("?"), said))
     own.close()
@@ -100,7 +95,7 @@ def test_any_text_gives_one_line_that_reads_back(
 def test_lines_of_threads_and_of_other_logs_never_mix(tmp_path: Path) -> None:
     """Long lines, two logs on one file, eight threads: all whole, none lost."""
     path = tmp_path / "decisions.jsonl"
-    both = [log(path, text=True), log(path, text=True)]
+    both = [Decisions(path, text=True), Decisions(path, text=True)]
     with ThreadPoolExecutor(8) as pool:
         for number in range(400):
             answer = Response(Prompt.of("?", id=str(number)), "x" * 20_000)
@@ -113,17 +108,17 @@ def test_lines_of_threads_and_of_other_logs_never_mix(tmp_path: Path) -> None:
 def test_a_line_is_on_disk_at_once(tmp_path: Path) -> None:
     """Whatever becomes of the process, and a next one appends."""
     path = tmp_path / "decisions.jsonl"
-    first = log(path)
+    first = Decisions(path)
     first.decided(BLOCK, 0.1, ANSWER)
     assert len(lines(path)) == 1  # neither closed nor flushed by us
-    log(path).decided(BLOCK, 0.1, ANSWER)
+    Decisions(path).decided(BLOCK, 0.1, ANSWER)
     assert len(lines(path)) == 2
 
 
 def test_a_renamed_file_is_left_when_told_so(tmp_path: Path) -> None:
     """As logrotate does it: rename, then a signal; no line is lost or written twice."""
     path, old = tmp_path / "decisions.jsonl", tmp_path / "decisions.jsonl.1"
-    own = log(path)
+    own = Decisions(path)
     own.decided(BLOCK, 0.1, ANSWER)
     path.rename(old)
     own.decided(BLOCK, 0.2, ANSWER)
@@ -137,7 +132,7 @@ def test_a_file_that_cannot_be_opened_again_is_written_on(tmp_path: Path) -> Non
     """The old one is still open, so nothing is lost."""
     folder = tmp_path / "log"
     folder.mkdir()
-    own = log(folder / "decisions.jsonl")
+    own = Decisions(folder / "decisions.jsonl")
     folder.rename(tmp_path / "moved")
     with pytest.raises(OSError, match="No such file"):
         own.reopen()
@@ -148,7 +143,7 @@ def test_a_file_that_cannot_be_opened_again_is_written_on(tmp_path: Path) -> Non
 def test_a_closed_log_writes_into_no_other_file(tmp_path: Path) -> None:
     """The number of a closed file soon is another file's."""
     path, other = tmp_path / "decisions.jsonl", tmp_path / "other"
-    own = log(path)
+    own = Decisions(path)
     own.close()
     with other.open("w"):
         own.decided(BLOCK, 0.1, ANSWER)
@@ -159,7 +154,7 @@ def test_the_file_is_its_owners(tmp_path: Path) -> None:
     """It may hold what people wrote."""
     mask = os.umask(0)
     try:
-        log(tmp_path / "decisions.jsonl", text=True)
+        Decisions(tmp_path / "decisions.jsonl", text=True)
     finally:
         os.umask(mask)
     assert stat.S_IMODE((tmp_path / "decisions.jsonl").stat().st_mode) == 0o600
@@ -168,4 +163,4 @@ def test_the_file_is_its_owners(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     """Before anything is served."""
     with pytest.raises(ConfigError, match=r"decisions: .*nowhere.* cannot be written \(No such"):
-        log(tmp_path / "nowhere/decisions.jsonl")
+        Decisions(tmp_path / "nowhere/decisions.jsonl")

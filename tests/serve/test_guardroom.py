@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
-from guarding.reading import checking, having
+from guarding.reading import checking, having, said
 
 from safeft.guarding.checker import Checker
 from safeft.serve.guardroom import Guardroom
 from safeft.serve.observer import Silent
 from safeft.serve.settings import Settings
+from serve.scripted import Counting
 
 
 @pytest.fixture
@@ -38,6 +41,24 @@ def test_a_request_keeps_its_guard(closed: list[Checker]) -> None:
     assert closed == [old]
     room.close()
     assert closed == [old, new]
+
+
+def test_a_decision_carries_the_policy_that_decided() -> None:
+    """Also once another is in force: what is logged of a stream tells by which it was checked."""
+    observer = Counting()
+    room = Guardroom(checking(having("a"), name="old"), Settings(), observer)
+
+    async def decided() -> None:
+        with room.enter() as first:
+            room.swap(checking(having("b"), name="new"))
+            with room.enter() as second:
+                await second.decide("output", said("a"))
+            await first.decide("output", said("a"))
+
+    asyncio.run(decided())
+    found = [(one.policy, one.unsafe) for one, _ in observer.decisions]
+    assert found == [("new", False), ("old", True)]
+    room.close()
 
 
 def test_a_guard_that_nobody_uses_is_closed_at_once(closed: list[Checker]) -> None:

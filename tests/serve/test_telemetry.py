@@ -30,7 +30,7 @@ from safeft.serve.settings import Settings
 from safeft.serve.telemetry import Telemetry
 
 ANSWER = records.Response(records.Prompt.of("May I ask?"), "A private answer.")
-BLOCK = Decision("output", "block", True, "harm", 0.93, "encoder-guard")
+BLOCK = Decision("output", "block", True, "harm", 0.93, "encoder-guard", policy="p")
 
 
 class Traced:
@@ -40,7 +40,7 @@ class Traced:
         self._exporter = InMemorySpanExporter()
         provider = TracerProvider()
         provider.add_span_processor(SimpleSpanProcessor(self._exporter))
-        self.telemetry = Telemetry(lambda: "p", provider=provider, **more)
+        self.telemetry = Telemetry(provider=provider, **more)
 
     def named(self, name: str) -> list[ReadableSpan]:
         """Finished spans of this name, in the order in which they ended."""

@@ -89,7 +89,7 @@ def test_one_that_fails_stops_neither_the_others_nor_the_caller(
 def test_what_counts_is_shown_wherever_it_stands(tmp_path: Path) -> None:
     """The first that has something to show."""
     metrics = Metrics()
-    together = Together([Decisions(tmp_path / "log", lambda: "p"), metrics])
+    together = Together([Decisions(tmp_path / "log"), metrics])
     together.leaked(3)
     assert together.metrics()[1] == metrics.metrics()[1]
     assert b"safeft_guard_leaked_tokens_total 3.0" in together.metrics()[0]

@@ -56,6 +56,6 @@ def _judges(made: Checker) -> str:
 
     lines = [
         f"judge {called}: {judge.name}, scores {', '.join(judge.categories or (OVERALL,))}"
-        for called, judge in named(made).items()
+        for called, judge in named(made)
     ]
     return "\n".join(lines)

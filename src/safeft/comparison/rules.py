@@ -135,7 +135,7 @@ def refuse_self_grading(name: str, graders: dict[str, Judge]) -> None:
     Each judge of each stage counts. It is known by its weights: installed under another name it is
     the same judge.
     """
-    for guarding, reader in _guards(name).items():
+    for guarding, reader in _guards(name):
         guard = reader.inner if isinstance(reader, PlainReader) else reader
         for called, judge in graders.items():
             if guarding == called or guard.name == judge.name:
@@ -151,7 +151,7 @@ def refuse_self_grading(name: str, graders: dict[str, Judge]) -> None:
                 )
 
 
-def _guards(policy: str) -> dict[str, GuardJudge]:
+def _guards(policy: str) -> list[tuple[str, GuardJudge]]:
     """The judges of all stages of a policy, second ones among them, as the policy calls them."""
     made = checker(policy)
     made.close()  # nobody asks them anything here
@@ -173,7 +173,7 @@ def identities(matrix: Matrix) -> Identities:
 
 
 def _policy(name: str) -> dict[str, Any]:
-    guards = sorted({guard.name for guard in _guards(name).values()})
+    guards = sorted({guard.name for _, guard in _guards(name)})
     return {**_flat(load_policy(name).model_dump(mode="json")), "guard": ", ".join(guards)}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -28,7 +29,8 @@ class Decision:
 
     `unsafe` is True when a threshold was reached whose action holds text back, False when nothing
     stands against it, and None when nobody could tell: `error` says what failed then, and
-    `released` whether the stage's `on_error: open` lets it go unread.
+    `released` whether the stage's `on_error: open` lets it go unread. `policy` names the
+    one that a server decided by, which another may have replaced since.
     """
 
     stage: StageName
@@ -40,6 +42,7 @@ class Decision:
     error: str = ""
     released: bool = False
     escalated: bool = False
+    policy: str = ""
 
     @property
     def clears(self) -> bool:
@@ -57,11 +60,18 @@ class Decision:
 def decide(name: StageName, stage: Stage, verdict: Verdict, *, escalated: bool = False) -> Decision:
     """The strongest action of all categories whose score reaches their threshold.
 
-    A score that is no number from 0 to 1 is nonsense, and the text counts as unread.
+    A score that is no number from 0 to 1 is nonsense, and the text counts as unread. So does one
+    that was read in part, unless what was read is enough to hold it back.
     """
-    scores = _scores(verdict)
-    if scores is None:
-        return replace(failed(name, stage, "unread", judge=verdict.judge), escalated=escalated)
+    scores, whole = scored(verdict)
+    found = _strongest(name, stage, scores) if scores else failed(name, stage, "unread")
+    if not whole and not found.unsafe:
+        lost = failed(name, stage, "unread")
+        found = replace(lost, category=found.category, score=found.score)
+    return replace(found, judge=verdict.judge, escalated=escalated)
+
+
+def _strongest(name: StageName, stage: Stage, scores: Mapping[str, float]) -> Decision:
     reached = [
         (ACTIONS.index(action), score - threshold, category)
         for category, score in scores.items()
@@ -70,28 +80,28 @@ def decide(name: StageName, stage: Stage, verdict: Verdict, *, escalated: bool =
     ]
     if not reached:
         category = max(scores, key=lambda one: scores[one])
-        return Decision(
-            name, "allow", False, category, scores[category], verdict.judge, escalated=escalated
-        )
+        return Decision(name, "allow", False, category, scores[category])
     rank, _, category = max(reached)
     action = ACTIONS[rank]
-    unsafe = action not in ("allow", "log")
-    return Decision(
-        name, action, unsafe, category, scores[category], verdict.judge, escalated=escalated
-    )
+    return Decision(name, action, action not in ("allow", "log"), category, scores[category])
 
 
 def unsure(band: Escalation, verdict: Verdict) -> bool:
     """Whether a second judge is wanted: the largest score is in the band, or nobody could tell."""
-    scores = _scores(verdict)
-    return scores is None or band.low <= max(scores.values()) < band.high
+    scores, whole = scored(verdict)
+    return not whole or band.low <= max(scores.values()) < band.high
 
 
-def _scores(verdict: Verdict) -> dict[str, float] | None:
-    """The score of each category; the label's where there is none. None when nobody could tell."""
-    if verdict.unsafe is None or not all(0 <= one <= 1 for one in verdict.scores.values()):
-        return None
-    return verdict.scores or {OVERALL: float(verdict.unsafe)}
+def scored(verdict: Verdict) -> tuple[dict[str, float], bool]:
+    """The score of each category, and whether all of the text was read.
+
+    Without scores the label speaks. An unread verdict may have scores of a part that was read.
+    """
+    if not all(0 <= one <= 1 for one in verdict.scores.values()):
+        return {}, False
+    if verdict.unsafe is None:
+        return verdict.scores, False
+    return verdict.scores or {OVERALL: float(verdict.unsafe)}, True
 
 
 def failed(name: StageName, stage: Stage, error: str, *, judge: str = "") -> Decision:

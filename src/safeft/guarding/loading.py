@@ -38,12 +38,16 @@ def checker(policy: Policy | str | Path) -> Checker:
     return Checker(chosen, judges, seconds)
 
 
-def named(made: Checker) -> dict[str, GuardJudge]:
-    """Every judge of a checker, by the name that its policy calls it."""
+def named(made: Checker) -> list[tuple[str, GuardJudge]]:
+    """Every judge of a checker, once, under the name that its policy calls it.
+
+    Stages with other `examples` call several judges by one name.
+    """
     stages = made.policy.stages
-    first = {stage.judge: made.judges[name] for name, stage in stages.items()}
-    return first | {
-        stage.escalate.judge: made.seconds[name]
+    found = [(stage.judge, made.judges[name]) for name, stage in stages.items()]
+    found += [
+        (stage.escalate.judge, made.seconds[name])
         for name, stage in stages.items()
         if stage.escalate is not None
-    }
+    ]
+    return list({(called, id(judge)): (called, judge) for called, judge in found}.values())

@@ -13,9 +13,9 @@ from itertools import islice
 
 from safeft.errors import ConfigError, SafeftError
 from safeft.guarding.checker import Checker, seen
-from safeft.guarding.decision import OVERALL, unsure
+from safeft.guarding.decision import scored, unsure
 from safeft.guarding.judge import GuardJudge
-from safeft.guarding.policy import Policy, Stage, StageName
+from safeft.guarding.policy import OnError, Policy, Stage, StageName
 from safeft.guarding.windows import Windows
 from safeft.records import Response, Verdict
 
@@ -33,6 +33,8 @@ RELEASING = ("allow", "log")
 """Actions that let a text leave as it is."""
 
 Scores = dict[str, float]
+Text = tuple[Scores, bool]
+"""What was read of one text, and whether all of it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class Reading:
     """What a policy's judges make of one prompt and its answer. It holds no text.
 
     `scores` has the largest score of each category over the windows of each stage, `unread` the
-    stages of which a window could not be read.
+    stages of which a window could not be read whole.
     """
 
     id: str
@@ -58,8 +60,8 @@ def read(checker: Checker, responses: Sequence[Response]) -> list[Reading]:
     return [
         Reading(
             response.prompt.id,
-            {name: _largest(filter(None, windows[place])) for name, windows in found.items()},
-            tuple(name for name, windows in found.items() if None in windows[place]),
+            {name: _largest(one for one, _ in texts[place]) for name, texts in found.items()},
+            tuple(name for name, texts in found.items() if not all(w for _, w in texts[place])),
         )
         for place, response in enumerate(responses)
     ]
@@ -70,9 +72,7 @@ def exercised(policy: Policy) -> dict[StageName, Stage]:
     return {name: stage for name, stage in policy.stages.items() if name in READ}
 
 
-def _stage(
-    checker: Checker, name: StageName, responses: Sequence[Response]
-) -> list[list[Scores | None]]:
+def _stage(checker: Checker, name: StageName, responses: Sequence[Response]) -> list[list[Text]]:
     """For each response the scores of each text of it that the stage reads."""
     stage = checker.policy.stages[name]
     turns = checker.policy.turns
@@ -93,10 +93,10 @@ def _texts(name: StageName, stage: Stage, response: Response) -> Iterator[Respon
         yield Response(response.prompt, window.read)
 
 
-def _scores(checker: Checker, name: StageName, texts: Sequence[Response]) -> list[Scores | None]:
-    """The scores of each text by which the checker would decide; None is unread."""
+def _scores(checker: Checker, name: StageName, texts: Sequence[Response]) -> list[Text]:
+    """The scores of each text by which the checker would decide."""
     first = _verdicts(checker.judges[name], name, texts)
-    found, stage = [_plain(one) for one in first], checker.policy.stages[name]
+    found, stage = [_scored(one) for one in first], checker.policy.stages[name]
     if stage.escalate is None:
         return found
     doubtful = [
@@ -104,20 +104,23 @@ def _scores(checker: Checker, name: StageName, texts: Sequence[Response]) -> lis
     ]
     second = _verdicts(checker.seconds[name], name, [texts[place] for place in doubtful])
     for place, verdict in zip(doubtful, second, strict=True):
-        scores = _plain(verdict)
-        # Where the second judge would release a text unread, the first one's reading stands.
-        if scores is not None or stage.on_error == "closed":
-            found[place] = scores
+        found[place] = _either(found[place], _scored(verdict), stage.on_error)
     return found
 
 
-def _plain(verdict: Verdict | None) -> Scores | None:
-    """What a decision is made from; a score that is no number from 0 to 1 is nonsense."""
-    if verdict is None or verdict.unsafe is None:
-        return None
-    if not all(0 <= one <= 1 for one in verdict.scores.values()):
-        return None
-    return verdict.scores or {OVERALL: float(verdict.unsafe)}
+def _either(first: Text, second: Text, on_error: OnError) -> Text:
+    """What counts of two judges' readings, at any threshold, as the checker decides.
+
+    Under `open` a second judge that could not read all of a text holds it back by what it did read;
+    if that is not enough, the first one's reading stands. So the larger score of each counts.
+    """
+    if second[1] or on_error == "closed":
+        return second
+    return _largest([first[0], second[0]]), first[1]
+
+
+def _scored(verdict: Verdict | None) -> Text:
+    return ({}, False) if verdict is None else scored(verdict)
 
 
 def _largest(windows: Iterable[Scores]) -> Scores:

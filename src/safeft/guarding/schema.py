@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from safeft.generation.schema import TRANSFORMERS, VLLM, Endpoint, Engine, is_url
+from safeft.generation.schema import Endpoint
 from safeft.guarding.decision import OVERALL
-from safeft.judges.schema import Name, Template
+from safeft.judges.schema import Name, Prompted, Template
 
 Says = Literal["safe", "unsafe"]
 Kind = Literal["exchange", "request"]
@@ -122,24 +122,10 @@ class Request(_Strict):
     criteria: dict[Category, Criterion] | None = None
 
 
-class PromptedFile(_Strict):
-    """A guard judge that is a prompted language model.
+class PromptedFile(Prompted):
+    """A guard judge that is a prompted language model."""
 
-    What runs it decides nothing but rounding: like how an endpoint is asked, it is no part of the
-    judge's name.
-    """
-
-    name: Name
     kind: Literal["prompted"] = "prompted"
-    model: str = Field(
-        description="a Hub id with its pinned @revision, a folder, testbed:NAME, or an endpoint's"
-    )
-    engine: Engine = Field(
-        TRANSFORMERS, description="transformers, vllm, or the URL of an endpoint"
-    )
-    vllm: dict[str, Any] = Field(
-        default_factory=dict, exclude=True, description="arguments of vllm.LLM, if `engine` is vllm"
-    )
     endpoint: Soon = Field(Soon(), description="how an endpoint is asked")
     template: Form = Field(Form(), description="how a request and its answer are asked about")
     read: Format
@@ -157,8 +143,6 @@ class PromptedFile(_Strict):
 
     @model_validator(mode="after")
     def _fits(self) -> PromptedFile:
-        if self.vllm and self.engine != VLLM:
-            raise ValueError("vllm: its arguments need `engine: vllm`")
         if self.criteria and self.read.categories:
             raise ValueError("criteria, or read.categories: both would name the categories")
         other = self.request
@@ -172,11 +156,6 @@ class PromptedFile(_Strict):
         if other.criteria is not None and {*other.criteria} != {*self.criteria}:
             raise ValueError("request.criteria: must be about the same categories as criteria")
         return self
-
-    @property
-    def remote(self) -> bool:
-        """Whether texts leave this process for an endpoint."""
-        return is_url(self.engine)
 
     @property
     def categories(self) -> tuple[str, ...]:

@@ -75,11 +75,10 @@ class Agreement(_Strict):
     source: str = Field(min_length=1)
 
 
-class JudgeFile(_Strict):
-    """A judge that is a prompted language model.
+class Prompted(_Strict):
+    """A prompted language model that judges: which one, and what runs it.
 
-    What runs it decides nothing but rounding, and is no part of its name: `vllm` and `endpoint`
-    must stay out of it, and so does what was published.
+    What runs it decides nothing but rounding, and is no part of the judge's name.
     """
 
     name: Name
@@ -94,6 +93,25 @@ class JudgeFile(_Strict):
         default_factory=dict, exclude=True, description="arguments of vllm.LLM, if `engine` is vllm"
     )
     endpoint: Endpoint = Field(Endpoint(), description="how an endpoint is asked")
+
+    @model_validator(mode="after")
+    def _vllm_is_asked(self) -> Prompted:
+        if self.vllm and self.engine != VLLM:
+            raise ValueError("vllm: its arguments need `engine: vllm`")
+        return self
+
+    @property
+    def remote(self) -> bool:
+        """Whether requests and answers leave this process for an endpoint."""
+        return is_url(self.engine)
+
+
+class JudgeFile(Prompted):
+    """A judge that is a prompted language model.
+
+    What was published is no part of its name either.
+    """
+
     measures: Measure
     template: Template = Template()
     read: Reading
@@ -104,14 +122,3 @@ class JudgeFile(_Strict):
     )
     gold_least: float = Field(0.8, gt=0, le=1, description="the share of them that must be right")
     comparable: bool = Field(False, description="its rates may stand beside the published ones")
-
-    @model_validator(mode="after")
-    def _fits(self) -> JudgeFile:
-        if self.vllm and self.engine != VLLM:
-            raise ValueError("vllm: its arguments need `engine: vllm`")
-        return self
-
-    @property
-    def remote(self) -> bool:
-        """Whether requests and answers leave this process for an endpoint."""
-        return is_url(self.engine)

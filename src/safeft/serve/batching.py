@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context, copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from safeft.guarding.checker import Checker
 from safeft.guarding.decision import Decision, failed
@@ -122,6 +122,7 @@ class _Lane:
         return [failed(self._name, self._stage, "failed") for _ in texts]
 
     def _settle(self, text: _Text, decision: Decision) -> None:
+        decision = replace(decision, policy=self._batcher.checker.policy.name)
         if not text.decided.done():
             text.decided.set_result(decision)
         took = time.perf_counter() - text.since

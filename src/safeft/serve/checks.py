@@ -23,18 +23,19 @@ _MOST_TEXTS = 256
 async def moderations(body: Mapping[str, Any], guard: Guard) -> dict[str, Any]:
     """OpenAI's answer, with the policy's categories beside its own. Raises Problem.
 
-    A text is read as a request where the policy reads requests, else as an answer.
+    A text is read as a request where the policy reads requests, else as an answer. The answer's id
+    is that of its decisions in the log.
     """
-    texts = _inputs(body.get("input"))
+    texts, request_id = _inputs(body.get("input")), f"modr-{secrets.token_hex(12)}"
     if "input" in guard.policy.stages:
-        requests = [Response(Prompt.of(text), "") for text in texts]
+        requests = [Response(Prompt.of(text, request_id), "") for text in texts]
         found = [[one] for one in await guard.decide("input", requests)]
     else:
-        tracks = await _read(guard, Prompt.of(""), [_piece(text) for text in texts])
+        tracks = await _read(guard, Prompt.of("", request_id), [_piece(text) for text in texts])
         found = [track.decisions for track in tracks]
     _tell_failure(found)
     return {
-        "id": f"modr-{secrets.token_hex(12)}",
+        "id": request_id,
         "model": side(found)["model"],
         "results": [listed(result(decisions)) for decisions in found],
     }
@@ -54,9 +55,10 @@ async def guardrail(body: Mapping[str, Any], guard: Guard) -> dict[str, Any]:
 
 async def _request(body: Mapping[str, Any], texts: list[str], guard: Guard) -> dict[str, Any]:
     """The conversation where it is given, whose last text may have been changed on its way here."""
-    prompts = [Prompt.of(text) for text in texts]
+    request_id = secrets.token_hex(8)
+    prompts = [Prompt.of(text, request_id) for text in texts]
     if (messages := body.get("structured_messages")) is not None:
-        prompts = [conversation(messages, guard.policy.turns, "0"), *prompts[-1:]]
+        prompts = [conversation(messages, guard.policy.turns, request_id), *prompts[-1:]]
     found = await guard.decide("input", asked(prompts))
     _tell_failure([found])
     stopped = next((one for one in found if not one.clears), None)
@@ -64,9 +66,10 @@ async def _request(body: Mapping[str, Any], texts: list[str], guard: Guard) -> d
 
 
 async def _response(body: Mapping[str, Any], texts: list[str], guard: Guard) -> dict[str, Any]:
-    prompt = Prompt.of("")
+    request_id = secrets.token_hex(8)
+    prompt = Prompt.of("", request_id)
     if (messages := body.get("structured_messages")) is not None:
-        prompt = conversation(messages, guard.policy.turns, "0")
+        prompt = conversation(messages, guard.policy.turns, request_id)
     tracks = await _read(guard, prompt, [*map(_piece, texts), *_calls(body.get("tool_calls"))])
     _tell_failure([track.decisions for track in tracks])
     replaced = guard.policy.refusal

@@ -7,7 +7,6 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 
@@ -25,12 +24,12 @@ class Decisions(Silent):
     that share the file, never mix. It is nothing that this process could lose by ending.
     """
 
-    def __init__(self, path: Path, policy: Callable[[], str], *, text: bool = False) -> None:
-        """`policy` names the policy in force; `text` also writes what was read, word by word.
+    def __init__(self, path: Path, *, text: bool = False) -> None:
+        """`text` also writes what was read, word by word.
 
         Raises ConfigError when the file cannot be opened.
         """
-        self._path, self._policy, self._text = path, policy, text
+        self._path, self._text = path, text
         self._lock = Lock()
         try:
             self._file = self._open()
@@ -71,7 +70,7 @@ class Decisions(Silent):
             "category": decision.category,
             "score": None if math.isnan(decision.score) else decision.score,
             "judge": decision.judge,
-            "policy": self._policy(),
+            "policy": decision.policy,
             "error": decision.error,
             "escalated": decision.escalated,
             "seconds": seconds,

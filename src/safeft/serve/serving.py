@@ -75,12 +75,9 @@ class Serving:
         """
         self._source, self._checker = policy, awake(checker(policy))
         self._metrics = Metrics(categories(self._checker))
-        self._decisions = Decisions(decisions, self._policy, text=log_text) if decisions else None
-        self._telemetry = Telemetry(self._policy, text=trace_text) if available() else None
+        self._decisions = Decisions(decisions, text=log_text) if decisions else None
+        self._telemetry = Telemetry(text=trace_text) if available() else None
         self._room: Guardroom | None = None
-
-    def _policy(self) -> str:
-        return self._checker.policy.name
 
     def before(self, upstream: str, settings: Settings) -> ASGIApp:
         """The application that guards this server.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import math
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from safeft.guarding.decision import Decision
@@ -33,16 +32,14 @@ def available() -> bool:
 class Telemetry(Silent):
     """An observer whose spans lie below that of the request, where `traced` has begun one."""
 
-    def __init__(
-        self, policy: Callable[[], str], *, text: bool = False, provider: Any = None
-    ) -> None:
-        """`policy` names the policy in force; `text` also writes what was read, word by word.
+    def __init__(self, *, text: bool = False, provider: Any = None) -> None:
+        """`text` also writes what was read, word by word.
 
         `provider` makes the tracer, in place of the process's own.
         """
         from opentelemetry import trace
 
-        self._trace, self._policy, self._text = trace, policy, text
+        self._trace, self._text = trace, text
         self._tracer = trace.get_tracer(names.TRACER, tracer_provider=provider)
 
     def decided(self, decision: Decision, seconds: float, text: Response) -> None:
@@ -62,7 +59,7 @@ class Telemetry(Silent):
             names.OPERATION: names.RUN_GUARDRAIL,
             names.TARGET: names.TARGETS[decision.stage],
             names.GUARDRAIL: decision.judge,
-            names.POLICY: self._policy(),
+            names.POLICY: decision.policy,
             names.ACTION: names.ACTIONS[decision.outcome],
             names.FINDING: decision.category,
             names.HASH: f"sha256:{digest(said)}",
