@@ -18,7 +18,7 @@ import pytest
 from safeft.errors import ModelError
 from safeft.records import Message
 from safeft.serve.generating import Wanted, Writer, Written
-from safeft.serve.local import app_over, local_app
+from safeft.serve.local import app_over, local_writer
 from safeft.serve.running import loopback
 
 ASKED: list[Any] = [{"role": "user", "content": "How do I grow tomatoes in a garden?"}]
@@ -262,7 +262,8 @@ def test_an_adapter_changes_the_answers(tiny_model: Path, tiny_adapter: Path) ->
     """Loaded as everywhere in safeft; served under the model's name."""
 
     def answer(adapter: str | None) -> str:
-        with loopback(local_app(str(tiny_model), adapter)) as url, asking(url) as client:
+        made = app_over(local_writer(str(tiny_model), adapter))
+        with loopback(made) as url, asking(url) as client:
             return said(streamed(client, model=str(tiny_model), max_tokens=12))
 
     assert answer(None) != answer(str(tiny_adapter))
@@ -271,4 +272,4 @@ def test_an_adapter_changes_the_answers(tiny_model: Path, tiny_adapter: Path) ->
 def test_a_model_that_is_not_there_is_refused() -> None:
     """Before anything is served."""
     with pytest.raises(ModelError, match="no testbed model 'algined'"):
-        local_app("testbed:algined")
+        local_writer("testbed:algined")

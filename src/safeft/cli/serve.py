@@ -5,14 +5,16 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
+    from safeft.serve.generating import Writer
     from safeft.serve.settings import Settings
 
 _PACKAGES = ("httpx", "prometheus_client", "starlette", "uvicorn")
@@ -61,9 +63,14 @@ def command(
     from safeft.serve.serving import Serving
 
     own = {"adapter": adapter, "precision": precision, "trust_remote_code": trust_remote_code}
+    logs: dict[str, Any] = {
+        "decisions": decisions,
+        "log_text": log_text,
+        "trace_text": trace_text,
+    }
     with bound(host, port) as on:
-        serving = Serving(policy, decisions=decisions, log_text=log_text, trace_text=trace_text)
-        with _behind(upstream, model, limits, own) as (url, settings):
+        serving = Serving(policy, **logs, writer=_writer(model, own))
+        with _behind(upstream, serving.writer, limits) as (url, settings):
             guarded = serving.before(url, settings)
             where = f"{address(on)}/v1 is {upstream or model} behind policy {policy}"
             run(
@@ -100,9 +107,18 @@ def _refuse(
         raise ConfigError(f"{', '.join(missing)} is not installed; pip install 'safeft[serve]'")
 
 
+def _writer(model: str | None, own: dict[str, Any]) -> Callable[[], Writer] | None:
+    """What loads the model of this process, if there is to be one."""
+    if model is None:
+        return None
+    from safeft.serve.local import local_writer
+
+    return partial(local_writer, model, **own)
+
+
 @contextmanager
 def _behind(
-    upstream: str | None, model: str | None, limits: dict[str, Any], own: dict[str, Any]
+    upstream: str | None, writer: Writer | None, limits: dict[str, Any]
 ) -> Iterator[tuple[str, Settings]]:
     """What stands behind the guardrail, its URL, and how it is asked."""
     import asyncio
@@ -117,12 +133,13 @@ def _behind(
             click.echo(f"warning: {upstream} does not answer yet", err=True)
         yield upstream, settings
         return
-    from safeft.serve.local import local_app
+    from safeft.serve.local import app_over
     from safeft.serve.running import loopback
 
+    assert writer is not None
     key = secrets.token_urlsafe(32)  # for this process alone: the guardrail has no side door
     settings = _settings(LentSettings, **limits, lent=key)
-    with loopback(local_app(str(model), key=key, **own)) as url:
+    with loopback(app_over(writer, key)) as url:
         yield url, settings
 
 

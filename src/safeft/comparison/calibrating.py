@@ -35,6 +35,7 @@ from safeft.guarding.checker import Checker
 from safeft.guarding.loading import checker
 from safeft.guarding.policy import STAGES
 from safeft.guarding.readings import Reading, exercised, read
+from safeft.guarding.states import attach, state_judges
 from safeft.models import load_model, load_tokenizer
 from safeft.models.load import check_adapter
 from safeft.records import Decoding, Message, Prompt, Response
@@ -101,11 +102,9 @@ class Asked:
             return ImportedGenerator(self.responses, self.name)
         if is_url(self.engine):
             return EndpointGenerator(self.engine, self.model)
-        adapters, trust = [Path(self.adapter)] if self.adapter else [], self.trust_remote_code
         if self.engine != VLLM:
-            weights = load_model(self.model, adapters=adapters, trust_remote_code=trust)
-            tokenizer = load_tokenizer(self.model, trust_remote_code=trust)
-            return TransformersGenerator(weights, tokenizer, self.name, self.batch_size)
+            return TransformersGenerator(*self.loaded(), self.name, self.batch_size)
+        adapters, trust = self._adapters, self.trust_remote_code
         for adapter in adapters:
             if reason := unservable(adapter):
                 raise ConfigError(
@@ -114,6 +113,21 @@ class Asked:
                 )
         engine = VllmEngine(self.model, map(rank_of, adapters), trust_remote_code=trust)
         return VllmGenerator(engine, *adapters)
+
+    @property
+    def here(self) -> bool:
+        """Whether the model can be loaded into this process, by its name."""
+        return self.responses is None and not is_url(self.engine)
+
+    def loaded(self) -> tuple[Any, Any]:
+        """The model and its tokenizer, by Transformers. Raises ModelError."""
+        trust = self.trust_remote_code
+        weights = load_model(self.model, adapters=self._adapters, trust_remote_code=trust)
+        return weights, load_tokenizer(self.model, trust_remote_code=trust)
+
+    @property
+    def _adapters(self) -> list[Path]:
+        return [Path(self.adapter)] if self.adapter else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +224,8 @@ def readings_of(
         if check.policy.output is not None:
             stored = work / response_file("none")
             responses = respond(draw.asked.generator, draw.prompts, draw.decoding, stored)
+        if state_judges(check) and draw.asked.here:
+            attach(check, *draw.asked.loaded())  # a probe reads the very model that is guarded
         return _read(check, responses, work / name)
 
 

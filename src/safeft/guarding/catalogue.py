@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from safeft.generation import Generator
     from safeft.guarding.asking import Asked
     from safeft.guarding.classifier import ClassifierGuard
+    from safeft.guarding.probe_guard import ProbeGuard
     from safeft.guarding.prompted import PromptedGuard
     from safeft.guarding.schema import PromptedFile
 
@@ -31,8 +32,8 @@ Examples = Mapping[str, Sequence[str]]
 
 
 def load_guard_judge(name: StageName, stage: Stage) -> GuardJudge:
-    """The judge that a stage names: `encoder-guard`, `examples`, a shipped name, a YAML, or what
-    an installed package offers.
+    """The judge that a stage names: `encoder-guard`, `examples`, a shipped name, a YAML, the card
+    of a probe, or what an installed package offers.
 
     Weights are loaded when it is first asked. Raises ConfigError for an unknown name, for one that
     does not read this stage, and for a missing package or key; ModelError when its prompt or
@@ -113,17 +114,24 @@ def _load(judge: str, examples: Examples) -> GuardJudge:
     return _built(installed[judge])
 
 
-def read_judge(path: Path) -> PromptedGuard | ClassifierGuard:
-    """The judge that a YAML describes. Raises as `load_guard_judge` does."""
+def read_judge(path: Path) -> PromptedGuard | ClassifierGuard | ProbeGuard:
+    """The judge that a YAML or the card of a probe describes.
+
+    Raises as `load_guard_judge` does.
+    """
     from safeft.guarding.schema import ClassifierFile, PromptedFile
 
-    kinds = ("prompted", "classifier")
+    kinds = ("prompted", "classifier", "probe")
     kind = read_mapping(path).get("kind", "prompted")
     if kind not in kinds:
         hint = did_you_mean(str(kind), kinds)
         raise ConfigError(f"{path}: kind: {kind!r} is not valid{hint}")
     if kind == "prompted":
         return _prompted(read_yaml(path, PromptedFile))
+    if kind == "probe":
+        from safeft.guarding.probe_guard import ProbeGuard
+
+        return ProbeGuard(path)
     from safeft.guarding.classifier import ClassifierGuard
 
     return ClassifierGuard(read_yaml(path, ClassifierFile))

@@ -7,9 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from safeft.generation.generator import Generator
+from safeft.generation.transformers import TransformersGenerator
 from safeft.guarding.checker import Checker
 from safeft.guarding.policy import Policy
 from safeft.guarding.releasing import Released, Watch, redrawn, released, requested
+from safeft.guarding.states import attach
 from safeft.guarding.streaming import GuardedStream
 from safeft.records import Decoding, Finish, Prompt, Response
 
@@ -23,9 +25,12 @@ class Guarded:
     """
 
     def __init__(self, generator: Generator, checker: Checker, watch: Watch | None = None) -> None:
+        """Raises ConfigError for a probe that does not fit the generator's model."""
         self.generator = generator
         self.checker = checker
         self.watch = watch
+        if isinstance(generator, TransformersGenerator):
+            attach(checker, generator.model, generator.tokenizer)
 
     @property
     def policy(self) -> Policy:

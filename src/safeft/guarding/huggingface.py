@@ -16,6 +16,7 @@ from safeft.guarding.decision import Decision
 from safeft.guarding.detokenizing import Held
 from safeft.guarding.releasing import Watch, released, requested
 from safeft.guarding.standin import StandIn, called
+from safeft.guarding.states import Request, StateJudge, attach, riding
 from safeft.records import Prompt
 
 
@@ -41,10 +42,11 @@ class GuardedModel(StandIn):
     ) -> None:
         """`tokenizer` is by default the one that lies beside the model's weights.
 
-        Raises ModelError when there is none.
+        Raises ModelError when there is none, ConfigError for a probe that does not fit the model.
         """
         found = tokenizer if tokenizer is not None else _tokenizer(model)
-        super().__init__(model, _checker=checker, _tokenizer=found, _watch=watch)
+        probes = attach(checker, model, found)
+        super().__init__(model, _checker=checker, _tokenizer=found, _watch=watch, _probes=probes)
 
     def __call__(self, *given: Any, **options: Any) -> Any:
         """The model's forward pass, which generates nothing."""
@@ -73,6 +75,7 @@ class _Call:
         self.checker: Checker = guarded._checker
         self.tokenizer = guarded._tokenizer
         self.watch: Watch | None = guarded._watch
+        self.probes: list[StateJudge] = guarded._probes
         self.options = options
         ids = options.get("inputs")
         self.ids: Any = options.get("input_ids") if ids is None else ids
@@ -147,7 +150,9 @@ class _Call:
 
     def _rows(self) -> tuple[Any, list[list[int]]]:
         """What the model returns, and the new tokens of each row."""
-        out = self.model.generate(**self.options)
+        probes = self.probes if self._writes_on() else []
+        with riding(probes, self._requests() if probes else []):
+            out = self.model.generate(**self.options)
         sequences = _sequences(out)
         if sequences.dim() != 2:
             raise ConfigError("a guarded model does not batch continuously; leave `paged` out")
@@ -167,16 +172,25 @@ class _Call:
         return sequences if isinstance(out, torch.Tensor) else type(out)(sequences=sequences)
 
     def _prompts(self) -> list[Prompt]:
-        """The request of each row; padding is no part of it."""
+        """The request of each row."""
+        rows = enumerate(self._asked())
+        return [Prompt.of(self._text(row), id=str(place)) for place, row in rows]
+
+    def _requests(self) -> list[Request]:
+        """What judges know each row's request by, and its tokens."""
+        return [(Prompt.of(self._text(row)).messages, row) for row in self._asked()]
+
+    def _asked(self) -> list[list[int]]:
+        """The tokens of each row's request; padding is no part of it."""
         mask = self.options.get("attention_mask")
-        rows = self.ids.tolist()
+        rows: list[list[int]] = self.ids.tolist()
         if mask is not None and mask.shape == self.ids.shape:
             kept = mask.bool().tolist()
             rows = [
                 [token for token, one in zip(*pair, strict=True) if one]
                 for pair in zip(rows, kept, strict=True)
             ]
-        return [Prompt.of(self._text(row), id=str(place)) for place, row in enumerate(rows)]
+        return rows
 
     def _text(self, ids: list[int]) -> str:
         text: str = self.tokenizer.decode(ids, skip_special_tokens=True)
@@ -199,6 +213,10 @@ class _Call:
     def _samples(self) -> bool:
         """Whether another call may draw other answers: a cache that was given is used up."""
         return bool(self._setting("do_sample")) and self.options.get("past_key_values") is None
+
+    def _writes_on(self) -> bool:
+        """Whether each row goes on from its own tokens, as a beam does not."""
+        return (self._setting("num_beams") or 1) == 1
 
     def _setting(self, name: str) -> Any:
         """As `generate` finds it: in its arguments, in a config among them, in the model's."""

@@ -58,8 +58,8 @@ class Stage(_Strict):
     judge: str = Field(
         "encoder-guard",
         min_length=1,
-        description="encoder-guard, examples, a name or path of guardrails/judges, or an installed "
-        "package's",
+        description="encoder-guard, examples, a name or path of guardrails/judges, a probe's card, "
+        "or an installed package's",
     )
     threshold: float = Field(
         0.5,

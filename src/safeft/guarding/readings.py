@@ -16,6 +16,7 @@ from safeft.guarding.checker import Checker, seen
 from safeft.guarding.decision import scored, unsure
 from safeft.guarding.judge import GuardJudge
 from safeft.guarding.policy import OnError, Policy, Stage, StageName
+from safeft.guarding.states import note
 from safeft.guarding.windows import Windows
 from safeft.records import Response, Verdict
 
@@ -56,6 +57,7 @@ def read(checker: Checker, responses: Sequence[Response]) -> list[Reading]:
     Timeouts are left out: they are a matter of load, and no threshold mends them. Raises
     ConfigError when a judge cannot read a stage, SafeftError when it is down.
     """
+    note(checker, responses)
     found = {name: _stage(checker, name, responses) for name in exercised(checker.policy)}
     return [
         Reading(

@@ -11,6 +11,7 @@ from safeft.guarding.checker import Checker
 from safeft.guarding.decision import Decision
 from safeft.guarding.gate import Gate
 from safeft.guarding.policy import Stage
+from safeft.guarding.states import note
 from safeft.records import Decoding, Prompt, Response
 
 Watch = Callable[[Decision, Response], None]
@@ -90,6 +91,7 @@ def _gated(
 ) -> list[Gate]:
     """Each answer behind its gate, with every window decided. Nothing of it has left yet."""
     gates = [Gate(stage, checker.policy.redaction) for _ in texts]
+    note(checker, [Response(*pair) for pair in zip(prompts, texts, strict=True)])
     read, owners = [], []
     for prompt, text, gate in zip(prompts, texts, gates, strict=True):
         windows = [*gate.feed(text), *gate.end()]

@@ -12,6 +12,7 @@ from transformers import TextStreamer
 
 from safeft.errors import TooLongError
 from safeft.generation.transformers import context_of, prompt_ids
+from safeft.guarding.states import StateJudge, riding
 from safeft.records import Message, Prompt
 
 UNSAID = 2048
@@ -93,10 +94,16 @@ class Writer:
 
     def __init__(self, model: Any, tokenizer: Any, name: str) -> None:
         self.name = name
+        self.probes: list[StateJudge] = []  # read along with every answer
         self._model, self._tokenizer = model, tokenizer
         declared = model.generation_config.eos_token_id
         declared = declared if isinstance(declared, list) else [declared]
         self._ends = {one for one in (*declared, tokenizer.eos_token_id) if one is not None}
+
+    @property
+    def served(self) -> tuple[Any, Any]:
+        """The model and its tokenizer."""
+        return self._model, self._tokenizer
 
     def ids(self, wanted: Wanted) -> list[int]:
         """The conversation as the model reads it.
@@ -124,7 +131,8 @@ class Writer:
         if gone.is_set():
             return Written("stop", len(ids), 0)
         read = torch.tensor([ids], device=self._model.device)
-        with torch.inference_mode(), _seeded(wanted.seed, self._model.device):
+        reading = riding(self.probes, [(wanted.messages, ids)])
+        with torch.inference_mode(), _seeded(wanted.seed, self._model.device), reading:
             out = self._model.generate(
                 input_ids=read,
                 attention_mask=torch.ones_like(read),

@@ -86,15 +86,14 @@ class Asked(BaseModel):
 _BROKEN = Problem(500, "generation_failed", "the model failed to answer")
 
 
-def local_app(
+def local_writer(
     model: str,
     adapter: str | None = None,
     *,
     precision: str | None = None,
     trust_remote_code: bool = False,
-    key: str | None = None,
-) -> Starlette:
-    """The server; with `key` it answers only who sends that as its bearer key.
+) -> Writer:
+    """What writes a model's answers.
 
     Raises ModelError when the model, its tokenizer or the adapter cannot be loaded.
     """
@@ -107,7 +106,7 @@ def local_app(
         precision=precision,
         trust_remote_code=trust_remote_code,
     )
-    return app_over(Writer(weights, tokenizer, model), key)
+    return Writer(weights, tokenizer, model)
 
 
 def app_over(writer: Writer, key: str | None = None) -> Starlette:

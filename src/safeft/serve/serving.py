@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from pydantic import SecretStr
 from safeft.errors import SafeftError, StoredError, UserError, first_line
 from safeft.guarding.checker import Checker
 from safeft.guarding.loading import checker
+from safeft.guarding.states import attach
 from safeft.records import Prompt, Response
 from safeft.serve.app import app
 from safeft.serve.decisions import Decisions
@@ -24,6 +26,8 @@ from safeft.serve.upstream import Upstream
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
+
+    from safeft.serve.generating import Writer
 
 _LOG = logging.getLogger("safeft")
 _HELLO = Response(Prompt.of("Hello."), "Hello. How can I help?")
@@ -69,15 +73,27 @@ class Serving:
         decisions: Path | None = None,
         log_text: bool = False,
         trace_text: bool = False,
+        writer: Callable[[], Writer] | None = None,
     ) -> None:
         """`log_text` writes what was decided about into the log of decisions, `trace_text` into
-        the spans. Raises UserError for the policy, one of its judges or the log's file.
+        the spans. `writer` loads the local model that is guarded, once the policy is known to be
+        valid. Raises UserError for the policy, one of its judges, the model or the log's file.
         """
-        self._source, self._checker = policy, awake(checker(policy))
+        made = checker(policy)
+        self.writer = writer() if writer is not None else None
+        self._source, self._checker = policy, self._ready(made)
         self._metrics = Metrics(categories(self._checker))
         self._decisions = Decisions(decisions, text=log_text) if decisions else None
         self._telemetry = Telemetry(text=trace_text) if available() else None
         self._room: Guardroom | None = None
+
+    def _ready(self, made: Checker) -> Checker:
+        """The checker, awake; its probes read along with the local model from now on."""
+        probes = attach(made, *self.writer.served) if self.writer is not None else []
+        awake(made)
+        if self.writer is not None:
+            self.writer.probes = probes
+        return made
 
     def before(self, upstream: str, settings: Settings) -> ASGIApp:
         """The application that guards this server.
@@ -100,7 +116,7 @@ class Serving:
 
     def _swapped(self) -> str:
         try:
-            new = awake(checker(self._source))
+            new = self._ready(checker(self._source))
         except SafeftError as error:
             return f"the former policy stays in force: {error}"
         except Exception as error:  # of whatever library loads a judge
