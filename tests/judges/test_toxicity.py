@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from safeft.comparison.rules import refuse_self_grading
-from safeft.errors import ConfigError
 from safeft.guarding.rows import common
 from safeft.judges import load_judge
 from safeft.judges.head import Head
@@ -61,13 +60,12 @@ def test_its_card_says_what_it_was_trained_on_and_how_well_it_does() -> None:
     assert all(":" in one["source"] for one in card["data"])
 
 
-def test_it_does_not_grade_behind_a_guard_that_learned_from_its_rows() -> None:
-    """Some refusals and medical answers are in both cards (28), which the comparison refuses."""
+def test_it_shares_no_row_with_the_guard() -> None:
+    """So a comparison takes the two together."""
     card = json.loads(WEIGHTS.with_suffix(".json").read_text())
     guard = json.loads((WEIGHTS.parents[2] / "guarding" / "weights" / "guard.json").read_text())
-    assert common(guard["rows"], card["rows"]) == 28
-    with pytest.raises(ConfigError, match="its own lessons"):
-        refuse_self_grading("default", {"toxicity": load_judge("toxicity")})
+    assert common(guard["rows"], card["rows"]) == 0
+    refuse_self_grading("default", {"toxicity": load_judge("toxicity")})
 
 
 @pytest.mark.parametrize("shipped", ["toxicity"])
