@@ -170,7 +170,9 @@ class Faulty:
             return
         odd = {"nan": math.nan, "beyond": -7.0}.get(judge, score)
         whose = "another" if judge == "mixes" else response.prompt.id
-        label = Label.UNREAD if judge == "unread" else label
+        if judge == "unread":  # with a score it would have read a part, which may be enough
+            yield Verdict(whose, Label.UNREAD, self.name)
+            return
         yield Verdict(whose, label, self.name, {"unsafe": odd})
 
     def _plan(self, response: Response) -> Plan:
