@@ -56,12 +56,7 @@ def fit(
     not told apart, ConfigError for a model that no probe reads, PromptError.
     """
     texts, truth_N, kept = _tokens(model, tokenizer, rows, model_name)
-    held_N = np.array([held_back(one.prompt) for one in kept], bool)
-    if not all(len(set(truth_N[part].tolist())) == 2 for part in (held_N, ~held_N)):
-        raise DataError(
-            f"{len(kept)} rows are too few for a probe: both kinds must be among those that fit it "
-            "and among those that are held back; give more"
-        )
+    held_N = _held(kept, truth_N)
     found = _layers(model, layers)
     means = forced(model, found, texts, lambda one: one.float().mean(0).cpu().numpy())
     weight, bias, told = _best(np.array(means, np.float64).swapaxes(0, 1), truth_N, held_N)
@@ -104,6 +99,17 @@ def _layers(model: Any, wanted: Sequence[int] | None) -> list[int]:
     return found
 
 
+def _held(rows: Sequence[Response], truth_N: Truth) -> Truth:
+    """Which rows fit no weight; DataError unless both kinds are on both sides."""
+    held_N = np.array([held_back(one.prompt) for one in rows], bool)
+    if not all(len(set(truth_N[part].tolist())) == 2 for part in (held_N, ~held_N)):
+        raise DataError(
+            f"{len(rows)} rows are too few for a probe: both kinds must be among those that fit it "
+            "and among those that are held back; give more"
+        )
+    return held_N
+
+
 def held_back(prompt: Prompt) -> bool:
     """Whether a prompt's rows fit no weight; white space does not count."""
     plain = " ".join(prompt.asked.split())
@@ -117,10 +123,8 @@ def _tokens(
     most = context_of(model.config.get_text_config(decoder=True))
     found = []
     for response, unsafe in rows:
-        ids, said = (
-            request_ids(tokenizer, response.prompt, model_name),
-            text_ids(tokenizer, response.text),
-        )
+        ids = request_ids(tokenizer, response.prompt, model_name)
+        said = text_ids(tokenizer, response.text)
         if said and (most is None or len(ids) + len(said) <= most):
             found.append(((ids, said), unsafe, response))
     texts, truth, kept = zip(*found, strict=True) if found else ((), (), ())
