@@ -30,6 +30,7 @@ from safeft.guarding.rows import half, marks
 from safeft.guarding.windows import Windows
 from safeft.models.encoder import HUB_ID, SHA256
 from safeft.stats import proportion
+from safeft.stats.discrimination import auroc
 
 Floats = NDArray[np.float64]
 Truth = NDArray[np.bool_]
@@ -100,13 +101,6 @@ def fitted(scores: Floats, truth: Truth) -> float:
     grid = np.exp(np.linspace(np.log(0.3), np.log(8), 200))
     signed = np.where(truth, 1, -1) * scores
     return float(grid[np.argmin([np.logaddexp(0, -signed / one).mean() for one in grid])])
-
-
-def auroc(truth: Truth, scores: Floats) -> float:
-    """The chance that an unsafe row scores above a safe one; ties count half."""
-    unsafe, safe = scores[truth], np.sort(scores[~truth])
-    below = np.searchsorted(safe, unsafe, "left") + np.searchsorted(safe, unsafe, "right")
-    return float(below.mean() / (2 * len(safe)))
 
 
 def precision_area(truth: Truth, scores: Floats) -> float:

@@ -195,6 +195,16 @@ def fit(rows: list[Row], work: Path, seed: int) -> Guard:
     return model.eval()
 
 
+def chosen(prompts: Path, work: Path, seed: int, limit: int) -> list[Row]:
+    """The training rows, which are kept in rows.json and then stay as they are."""
+    path = work / "rows.json"
+    if not path.is_file():
+        work.mkdir(parents=True, exist_ok=True)
+        rows = far(training(prompts, seed, limit))
+        path.write_text(json.dumps([[r.prompt, r.response, r.unsafe, r.source, r.kind] for r in rows]))
+    return [Row(*one) for one in json.loads(path.read_text())]
+
+
 def main() -> None:
     """Collect, drop what is near, train, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -203,12 +213,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=2000, help="rows per part of a set, times its share")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    options.work.mkdir(parents=True, exist_ok=True)
-    chosen = options.work / "rows.json"
-    if not chosen.is_file():
-        rows = far(training(options.prompts, options.seed, options.limit))
-        chosen.write_text(json.dumps([[r.prompt, r.response, r.unsafe, r.source, r.kind] for r in rows]))
-    rows = [Row(*one) for one in json.loads(chosen.read_text())]
+    rows = chosen(options.prompts, options.work, options.seed, options.limit)
     print(f"{len(rows)} rows", flush=True)
     model = fit(rows, options.work, options.seed)
     path = options.work / "guard.safetensors"

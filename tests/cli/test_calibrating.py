@@ -322,3 +322,36 @@ def test_the_embedded_guard_is_calibrated(tmp_path: Path) -> None:
     assert known.unread == 0
     assert known.withheld <= 20 - known.rank
     assert set(known.origin["reading"]["judges"]) == {"input", "output"}
+
+
+def test_a_probe_reads_the_model_that_is_calibrated(
+    tmp_path: Path, tiny_model: Path, tiny_adapter: Path, tiny_tokenizer: Any
+) -> None:
+    """With its adapter: not the model that the probe was trained on."""
+    from guarding.probing import probing, saved
+
+    from safeft.guarding.probe_guard import ProbeGuard
+    from safeft.models import load_model
+    from safeft.records import Prompt, Response
+
+    card = saved(tmp_path, probing(model=str(tiny_model)))
+    policy = tmp_path / "given.yaml"
+    stage = {"judge": str(card), "window": 500, "first_window": 500}
+    whole = {"name": "mine", "refusal": "Not today.", "output": stage, "decode": False}
+    policy.write_text(yaml.safe_dump(whole))
+    benign, output = rows(tmp_path / "benign.jsonl", GARDEN[:14]), tmp_path / "tuned.yaml"
+    who = ["--model", tiny_model, "--adapter", tiny_adapter, "--max-new-tokens", 24]
+    done(*asked(policy, benign, output, *who))
+    (stored,) = (tmp_path / "tuned.work").glob("responses.none.jsonl")
+    (readings,) = (tmp_path / "tuned.work").glob("readings.*.jsonl")
+    texts = {one["id"]: one["text"] for one in read_lines(stored)}
+    prompts = {f"benign/{place}": text for place, text in enumerate(GARDEN[:14], 1)}
+    for adapters, same in (([tiny_adapter], True), ([], False)):
+        judge = ProbeGuard(card)
+        judge.attach(load_model(str(tiny_model), adapters=adapters), tiny_tokenizer)
+        found = [
+            judge([Response(Prompt.of(prompts[one["id"]]), texts[one["id"]])])[0].scores["unsafe"]
+            == pytest.approx(one["scores"]["output"]["unsafe"], abs=1e-3)
+            for one in read_lines(readings)
+        ]
+        assert all(found) is same

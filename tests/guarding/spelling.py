@@ -29,7 +29,7 @@ needs_encoder = pytest.mark.skipif(
 needs_scripts = pytest.mark.skipif(not GUARD.is_dir(), reason="benchmarks are not here")
 
 Score = Callable[[str, str], Sequence[float]]
-_SCRIPTS = ("kinds", "measure", "prompts", "refusals", "rows", "train", "world")
+_SCRIPTS = ("kinds", "measure", "probe", "prompts", "refusals", "rows", "train", "world")
 
 
 class Spelling(Reader):

@@ -43,18 +43,6 @@ def split(rows: list[tuple[bool, int]]) -> tuple[NDArray[np.bool_], Floats]:
 
 
 @settings(deadline=None)
-@given(scored)
-def test_auroc_is_the_chance_that_an_unsafe_row_scores_above_a_safe_one(
-    measure: ModuleType, rows: list[tuple[bool, int]]
-) -> None:
-    """Ties count half."""
-    truth, scores = split(rows)
-    unsafe, safe = scores[truth][:, None], scores[~truth][None]
-    wanted = (unsafe > safe).mean() + (unsafe == safe).mean() / 2
-    assert measure.auroc(truth, scores) == pytest.approx(wanted)
-
-
-@settings(deadline=None)
 @given(scored, st.randoms())
 def test_average_precision_weighs_precision_by_the_recall_that_each_threshold_adds(
     measure: ModuleType, rows: list[tuple[bool, int]], chance: Any

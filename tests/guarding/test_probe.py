@@ -24,29 +24,31 @@ logits = st.lists(st.floats(-30, 30), min_size=1, max_size=40)
 
 
 @settings(deadline=None)
-@given(logits, st.floats(0, 0.99))
-def test_smoothing_is_its_closed_form(given_T: list[float], smoothing: float) -> None:
-    """Each token's share is the power of its age; the shares of all that came add up to one."""
-    ages = np.arange(len(given_T))
+@given(logits, st.floats(0, 0.99), st.floats(-9, 9))
+def test_smoothing_is_its_closed_form(given_T: list[float], smoothing: float, start: float) -> None:
+    """Each token's share is a power of its age; what is left of one is the start's."""
     for last in range(len(given_T)):
-        share = smoothing ** ages[: last + 1][::-1]
-        wanted = (share * given_T[: last + 1]).sum() / share.sum()
-        assert smoothed(given_T, smoothing)[last] == pytest.approx(wanted, abs=1e-6)
+        share = (1 - smoothing) * smoothing ** np.arange(last + 1)[::-1]
+        wanted = (share * given_T[: last + 1]).sum() + (1 - share.sum()) * start
+        assert smoothed(given_T, smoothing, start)[last] == pytest.approx(wanted, abs=1e-6)
 
 
 @settings(deadline=None)
-@given(logits)
-def test_without_smoothing_a_token_stands_for_itself(given_T: list[float]) -> None:
-    """And with any, the first one does, and one that never changes."""
+@given(logits, st.floats(0, 0.99), st.floats(0.1, 9), st.floats(-9, 9))
+def test_a_scale_of_the_logits_is_one_of_the_smoothed_ones(
+    given_T: list[float], smoothing: float, scale: float, shift: float
+) -> None:
+    """If the start has it too: this is how a probe is scaled after it was fitted."""
+    moved = smoothed(np.array(given_T) * scale + shift, smoothing, shift)
+    wanted = smoothed(given_T, smoothing) * scale + shift
+    np.testing.assert_allclose(moved, wanted, atol=1e-6)
     assert smoothed(given_T, 0).tolist() == pytest.approx(given_T)
-    assert smoothed(given_T, 0.9)[0] == pytest.approx(given_T[0])
-    assert smoothed([given_T[0]] * 5, 0.9).tolist() == pytest.approx([given_T[0]] * 5)
 
 
 def test_what_follows_a_token_that_is_no_number_is_none_either() -> None:
     """So that nothing behind it is taken for read."""
     found = smoothed([1.0, math.nan, 1.0], 0.5)
-    assert found[0] == 1 and np.isnan(found[1:]).all()
+    assert found[0] == 0.5 and np.isnan(found[1:]).all()
 
 
 @given(st.floats())

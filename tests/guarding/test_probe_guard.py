@@ -328,7 +328,13 @@ def test_it_reads_answers_only(tmp_path: Path, judge: ProbeGuard) -> None:
 
 def test_its_name_changes_with_what_decides_a_verdict(tmp_path: Path, probe: Probe) -> None:
     """Weights, layer, smoothing and the model's revision; and it tells whose rows it learnt."""
-    changes: list[dict[str, Any]] = [{}, {"layer": 1}, {"smoothing": 0.1}, {"revision": "2"}]
+    changes: list[dict[str, Any]] = [
+        {},
+        {"layer": 1},
+        {"smoothing": 0.1},
+        {"start": 1.0},
+        {"revision": "2"},
+    ]
     cards = [probe.card.model_copy(update=one) for one in changes]
     made = [ProbeGuard(saved(tmp_path, replace(probe, card=one))) for one in cards]
     made.append(ProbeGuard(saved(tmp_path, replace(probe, bias=0.2))))

@@ -69,7 +69,7 @@ def test_a_place_that_could_not_be_read_is_no_number() -> None:
     made = row("abab", [1.0, 2.0, math.nan, 1.0])
     assert math.isnan(made.logit("ab", PROBE) or 0)
     assert made.logit("a", PROBE) is not None and math.isnan(made.worst(PROBE))
-    assert row("ab", [1.0, math.nan]).logit("a", PROBE) == 1.0
+    assert row("ab", [1.0, math.nan]).logit("a", PROBE) == 0.5
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_an_answer_is_known_up_to_a_text_that_goes_on_from_its_end(text: str, wh
 def test_more_tokens_change_what_is_known() -> None:
     """An answer that grows is read again from where it was."""
     made = row("ab", [1.0, 1.0])
-    assert made.logit("b", PROBE) == 1
+    assert made.logit("b", PROBE) == 0.75
     made.add(Letters(), [ord("b")], [7.0])
     assert made.logit("b", PROBE) == pytest.approx(PROBE.smoothed([1, 1, 7])[-1])
 

@@ -41,7 +41,8 @@ class ProbeCard(BaseModel):
     revision: str = Field(description="of that model: a hash of its weights, or the Hub's commit")
     hidden_size: int = Field(gt=0)
     layer: int = Field(ge=0, description="the decoder layer whose output is read, from 0")
-    smoothing: float = Field(ge=0, lt=1, description="what a token counts for at the next one")
+    smoothing: float = Field(ge=0, lt=1, description="the share of what came before in a logit")
+    start: float = Field(0.0, allow_inf_nan=False, description="the logit before any token")
     sha256: str = Field("", description="of the weights beside it")
     rows: str = Field("", description="marks of the answers trained on, as guarding.rows has them")
     thresholds: dict[str, float] = Field(
@@ -120,7 +121,7 @@ class Probe:
 
     def smoothed(self, logits_T: Iterable[float]) -> Doubles:
         """The logit of an answer up to each of its tokens, shape (T,)."""
-        return smoothed(logits_T, self.card.smoothing)
+        return smoothed(logits_T, self.card.smoothing, self.card.start)
 
 
 def card_model(card: ProbeCard) -> str:
@@ -128,15 +129,16 @@ def card_model(card: ProbeCard) -> str:
     return f"{card.model} ({card.revision[:12]})" if card.revision else card.model
 
 
-def smoothed(logits_T: Iterable[float], smoothing: float) -> Doubles:
-    """The mean of the logits up to each, in which one counts `smoothing` times the one after it.
+def smoothed(logits_T: Iterable[float], smoothing: float, start: float = 0.0) -> Doubles:
+    """The exponential mean of the logits up to each: s of what it was, and 1 - s of what comes.
 
-    Closed form: Σ sᵗ⁻ⁱ zᵢ / Σ sᵗ⁻ⁱ over i ≤ t, an exponential mean without a bias to its beginning.
+    Closed form: sᵗ⁺¹ start + (1 - s) Σ sᵗ⁻ⁱ zᵢ over i ≤ t. It begins at `start` and not at the
+    first logit, as the largest value counts, and one token alone should not make it.
     """
-    found, total, weight = [], 0.0, 0.0
+    found, value = [], start
     for logit in logits_T:
-        total, weight = smoothing * total + float(logit), smoothing * weight + 1
-        found.append(total / weight)
+        value = smoothing * value + (1 - smoothing) * float(logit)
+        found.append(value)
     return np.array(found)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.optimize import minimize
 
-from safeft.errors import DataError
+from safeft.errors import ConfigError, DataError
 from safeft.generation.transformers import context_of
 from safeft.guarding.probe import Probe, ProbeCard, decoder_layers, probability
 from safeft.guarding.probe_guard import request_ids, text_ids
@@ -56,13 +56,8 @@ def fit(
     not told apart, ConfigError for a model that no probe reads, PromptError.
     """
     texts, truth_N, kept = _tokens(model, tokenizer, rows, model_name)
-    held_N = np.array([held_back(one.prompt) for one in kept])
-    if not all(len(set(truth_N[part].tolist())) == 2 for part in (held_N, ~held_N)):
-        raise DataError(
-            f"{len(kept)} rows are too few for a probe: both kinds must be among those that fit it "
-            "and among those that are held back; give more"
-        )
-    found = sorted(layers) if layers is not None else range(len(decoder_layers(model)))
+    held_N = _held(kept, truth_N)
+    found = _layers(model, layers)
     means = forced(model, found, texts, lambda one: one.float().mean(0).cpu().numpy())
     weight, bias, told = _best(np.array(means, np.float64).swapaxes(0, 1), truth_N, held_N)
     counts = {"rows": len(kept), "unsafe": int(truth_N.sum()), "held_back": int(held_N.sum())}
@@ -95,6 +90,26 @@ def _best(
     return weight.astype(np.float32), bias, told
 
 
+def _layers(model: Any, wanted: Sequence[int] | None) -> list[int]:
+    """The layers to look at, in order; ConfigError for one that there is not."""
+    there = len(decoder_layers(model))
+    found = sorted({*range(there)} if wanted is None else {*wanted})
+    if unknown := [one for one in found if not 0 <= one < there]:
+        raise ConfigError(f"layer {unknown[0]}: the model has {there}, from 0; name one of them")
+    return found
+
+
+def _held(rows: Sequence[Response], truth_N: Truth) -> Truth:
+    """Which rows fit no weight; DataError unless both kinds are on both sides."""
+    held_N = np.array([held_back(one.prompt) for one in rows], bool)
+    if not all(len(set(truth_N[part].tolist())) == 2 for part in (held_N, ~held_N)):
+        raise DataError(
+            f"{len(rows)} rows are too few for a probe: both kinds must be among those that fit it "
+            "and among those that are held back; give more"
+        )
+    return held_N
+
+
 def held_back(prompt: Prompt) -> bool:
     """Whether a prompt's rows fit no weight; white space does not count."""
     plain = " ".join(prompt.asked.split())
@@ -108,10 +123,8 @@ def _tokens(
     most = context_of(model.config.get_text_config(decoder=True))
     found = []
     for response, unsafe in rows:
-        ids, said = (
-            request_ids(tokenizer, response.prompt, model_name),
-            text_ids(tokenizer, response.text),
-        )
+        ids = request_ids(tokenizer, response.prompt, model_name)
+        said = text_ids(tokenizer, response.text)
         if said and (most is None or len(ids) + len(said) <= most):
             found.append(((ids, said), unsafe, response))
     texts, truth, kept = zip(*found, strict=True) if found else ((), (), ())
@@ -158,7 +171,8 @@ def _scaled(
     ends = {"auroc": area.estimate, "low": area.low, "high": area.high}
     counts = {"prompts": area.n, "rows": len(texts), "interval": area.method}
     measured = {"held_back": {key: round(one, 4) for key, one in ends.items()} | counts}
-    update = {"thresholds": thresholds(truth_N, logits_N), "measured": measured}
+    lines = thresholds(truth_N, logits_N)
+    update = {"start": float(bias), "thresholds": lines, "measured": measured}
     card = probe.card.model_copy(update=update)
     return Probe(weight, float(probe.bias * slope + bias), card)
 

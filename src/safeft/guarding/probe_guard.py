@@ -52,7 +52,7 @@ class ProbeGuard:
         """`path` is the probe's card. Raises ConfigError or StoredError as `Probe.load` does."""
         self.probe = Probe.load(path)
         card = self.probe.card
-        content = card.sha256, f"{card.layer} {card.smoothing}", card.revision
+        content = card.sha256, f"{card.layer} {card.smoothing} {card.start}", card.revision
         self.name = identity(card.name, RULES, *content, folder=_HERE)
         self.trained_on = card.rows
         self._served: tuple[Any, Any] | None = None

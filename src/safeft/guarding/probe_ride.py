@@ -136,11 +136,33 @@ def forced(
     order = sorted(range(len(texts)), key=lambda place: sum(map(len, texts[place])))
     for start in range(0, len(order), BATCH):
         places = order[start : start + BATCH]
-        rows = [[*texts[place][0], *texts[place][1]] for place in places]
-        states = _states(model, sorted(layers), rows)
-        for row, place in enumerate(places):
-            own = slice(len(texts[place][0]), len(rows[row]))
-            found[place] = [read(hidden_NTD[row, own]) for hidden_NTD in states]
+        together = _forced(model, sorted(layers), [texts[place] for place in places], read)
+        for place, one in zip(places, together, strict=True):
+            found[place] = one
+    return found
+
+
+def _forced(
+    model: Any, layers: Sequence[int], texts: Sequence[Tokens], read: Callable[[Any], Any]
+) -> list[list[Any]]:
+    """The same in one pass, of rows that are padded at their ends."""
+    import torch
+
+    rows = [[*asked, *said] for asked, said in texts]
+    width, device = max(map(len, rows)), model.get_input_embeddings().weight.device
+    ids = torch.tensor([row + [0] * (width - len(row)) for row in rows], device=device)
+    mask = torch.tensor([[one < len(row) for one in range(width)] for row in rows], device=device)
+    found: list[list[Any]] = [[] for _ in texts]
+
+    def keep(_: Any, output: Any) -> None:
+        hidden_NTD = output[0] if isinstance(output, tuple) else output
+        for place, (asked, _said) in enumerate(texts):
+            found[place].append(read(hidden_NTD[place, len(asked) : len(rows[place])]))
+
+    with ExitStack() as stack, torch.inference_mode():
+        for layer in layers:
+            stack.enter_context(heard(decoder_layers(model)[layer], keep))
+        body(model)(input_ids=ids, attention_mask=mask.long(), use_cache=False)
     return found
 
 
@@ -149,22 +171,3 @@ def token_logits(model: Any, probe: Probe, texts: Sequence[Tokens]) -> list[list
     reader = cache(probe.reader)
     found = forced(model, [probe.card.layer], texts, lambda one: reader(one.device)(one).tolist())
     return [logits for (logits,) in found]
-
-
-def _states(model: Any, layers: Sequence[int], rows: Sequence[list[int]]) -> list[Any]:
-    """hidden_NTD at each layer, of rows that are padded at their ends."""
-    import torch
-
-    width, device = max(map(len, rows)), model.get_input_embeddings().weight.device
-    ids = torch.tensor([row + [0] * (width - len(row)) for row in rows], device=device)
-    mask = torch.tensor([[one < len(row) for one in range(width)] for row in rows], device=device)
-    states: list[Any] = []
-
-    def keep(_: Any, output: Any) -> None:
-        states.append(output[0] if isinstance(output, tuple) else output)
-
-    with ExitStack() as stack, torch.inference_mode():
-        for layer in layers:
-            stack.enter_context(heard(decoder_layers(model)[layer], keep))
-        body(model)(input_ids=ids, attention_mask=mask.long(), use_cache=False)
-    return states
