@@ -23,9 +23,9 @@ from rows import GUARD_PARITY, LICENCES, TEST_QUESTIONS, Row, testing
 from safetensors.torch import load_file, save_file
 from train import BATCH, CROPPED, DECAY, DROPOUT, EPOCHS, HEAD_RATE, HIDDEN, NEAR, RANK, RATE, SCALE
 
-from safeft.guarding.encoder import ANSWER, REQUEST
+from safeft.guarding.pairing import Pairing
 from safeft.guarding.policy import Stage
-from safeft.guarding.reader import ASKED, SAID, WEIGHTS, Reader, Weights
+from safeft.guarding.reader import ANSWER, ASKED, REQUEST, SAID, WEIGHTS, Reader, Weights
 from safeft.guarding.rows import half, marks
 from safeft.guarding.windows import Windows
 from safeft.models.encoder import HUB_ID, SHA256
@@ -66,13 +66,11 @@ def card(path: Path, work: Path, seed: int) -> dict[str, Any]:
 
 
 def logits(reader: Reader, pairs: list[tuple[str, str]], column: int) -> Floats:
-    """The worst pair of windows' logit, shape (len(pairs),)."""
-    rows, owners = [], []
-    for owner, (request, text) in enumerate(pairs):
-        parts = reader.pieces(text, SAID) if text else [[]]
-        for left in reader.pieces(request, ASKED) if request else [[]]:
-            rows += [(left, right) for right in parts]
-            owners += [owner] * len(parts)
+    """The worst logit of the pairs of windows that the guard reads, shape (len(pairs),).
+
+    Minus infinity for an answer without tokens, which the guard takes for safe.
+    """
+    rows, owners = Pairing(reader).rows(pairs, column)
     worst = np.full(len(pairs), -np.inf)
     np.maximum.at(worst, owners, reader.logits(rows)[:, column])
     return worst

@@ -109,11 +109,11 @@ def test_nothing_passes_a_gate_that_is_stopped(text: str, stopping: Decision) ->
     gate = Gate(GIVEN)
     windows = gate.feed("one two three four five six seven eight. nine ten eleven")
     gate.settle(stopping)
-    held = gate.text
+    held = str(gate.text)
     assert gate.feed(text) == [] and gate.end() == []
     for _ in windows[1:]:
         gate.settle(CLEAR)
-    assert (gate.text, gate.cleared, gate.waiting) == (held, 0, 0)
+    assert (str(gate.text), gate.cleared, gate.waiting) == (held, 0, 0)
     assert gate.stopped is stopping
 
 

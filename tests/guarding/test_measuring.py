@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from scipy.optimize import minimize_scalar
 
-from guarding.spelling import Spelling, needs_scripts, script
+from guarding.spelling import Spelling, needs_scripts, script, written
+from safeft.guarding.encoder import EncoderGuard
 from safeft.guarding.policy import Stage
 from safeft.guarding.reader import SAID, Weights, head
 from safeft.guarding.rows import common, half, marks
+from safeft.records import Prompt
 
 torch = pytest.importorskip("torch")
 Floats = NDArray[np.float64]
@@ -189,7 +191,7 @@ def test_the_worst_window_counts(measure: ModuleType) -> None:
     reader = Spelling(lambda request, text: (text.count("bad"), 0, 0, 0, 0))
     text = "so bad. " + "word " * SAID + "bad, bad."
     pairs = [("a", text), ("", "fine"), ("a", "")]
-    assert measure.logits(reader, pairs, 0).tolist() == [2, 0, 0]
+    assert measure.logits(reader, pairs, 0).tolist() == [2, 0, -np.inf]
     assert measure.streamed(reader, pairs[:2]).tolist() == [2, 0]
     stage = Stage()
     widest = 6 * (stage.window + stage.overlap)
@@ -197,6 +199,18 @@ def test_the_worst_window_counts(measure: ModuleType) -> None:
     measure.streamed(reader, pairs[:1])
     assert len(reader.read) > 5
     assert max(len(said) for _, said in reader.read) < widest
+
+
+def test_what_is_measured_is_what_the_guard_reads(measure: ModuleType, tmp_path: Path) -> None:
+    """The same rows for short and long requests and answers, blank ones, and requests alone."""
+    ours, theirs = Spelling(bad), Spelling(bad)
+    judge = EncoderGuard(written(tmp_path), reader=theirs)
+    pairs = [("a", "b"), ("x" * 9000, "y" * 1000), ("x" * 500, "y" * 1000), ("a", " "), ("", "b")]
+    measured = measure.logits(ours, pairs, 0)
+    assert judge.scores(pairs) == pytest.approx(measure.probability(measured, 1.0), abs=1e-6)
+    measure.logits(ours, [(request, "") for request, _ in pairs], 1)
+    judge.requests([Prompt.of(request) for request, _ in pairs])
+    assert sorted(set(ours.read)) == sorted(set(theirs.read))
 
 
 @pytest.fixture

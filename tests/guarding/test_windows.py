@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -81,11 +83,22 @@ def test_a_window_comes_as_soon_as_it_is_complete(text: str, sizes: tuple[int, i
     """What is held back without a window is less than one window and one word."""
     made = Windows(*sizes)
     ended = 0
-    for letter in text:
+    for place, letter in enumerate(text):
         for window in made.feed(letter):
             ended = window.stop
-        waiting = made.text[ended:]
+        waiting = text[ended : place + 1]
         assert tokens(waiting) < (sizes[1] if ended == 0 else sizes[0]) + 16
+
+
+@pytest.mark.parametrize("text", ["Word for word. ", "w" * 200, " ", "中", "a\n"])
+def test_what_is_kept_does_not_grow_with_the_text(text: str) -> None:
+    """A token of a long answer costs what one of a short answer does."""
+    made, sizes = Windows(), []
+    for place, letter in enumerate(text * (30_000 // len(text))):
+        made.feed(letter)
+        if place % 500 == 0:
+            sizes.append(len(pickle.dumps(made)))
+    assert max(sizes) < 8000
 
 
 def test_a_sentence_of_half_a_window_ends_it() -> None:

@@ -61,6 +61,31 @@ def test_a_decision_carries_the_policy_that_decided() -> None:
     room.close()
 
 
+def test_only_who_may_have_company_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A single request's checks begin at once; with two under way they wait to be read together."""
+    waits: list[float] = []
+    sleep = asyncio.sleep
+    monkeypatch.setattr(
+        asyncio, "sleep", lambda seconds: (waits.append(seconds), sleep(seconds))[1]
+    )
+    judge = having("a")
+    room = Guardroom(checking(judge), Settings(batch_wait=0.02), Silent())
+
+    async def decided() -> None:
+        with room.enter() as first:
+            await first.decide("output", said("one", "more"))
+            assert (waits, judge.read) == ([], [["one", "more"]])
+            with room.enter() as second:
+                both = first.decide("output", said("one")), second.decide("output", said("other"))
+                await asyncio.gather(*both)
+            assert (waits, judge.read[1:]) == ([0.02], [["one", "other"]])
+            await first.decide("output", said("one"))
+        assert waits == [0.02]
+
+    asyncio.run(decided())
+    room.close()
+
+
 def test_a_guard_that_nobody_uses_is_closed_at_once(closed: list[Checker]) -> None:
     """Also when a request has failed in between."""
     old = checking(having("a"))

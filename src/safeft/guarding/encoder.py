@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from safeft.guarding.reader import ASKED, SAID, WEIGHTS, Reader, Weights
+from safeft.guarding.pairing import Pairing
+from safeft.guarding.reader import ANSWER, KINDS, REQUEST, WEIGHTS, Reader, Weights
 from safeft.records import Label, Prompt, Response, Verdict
 
 if TYPE_CHECKING:
     from safeft.guarding.reader import Floats
-
-ANSWER, REQUEST, KINDS = 0, 1, 2
-"""Columns of the reader's logits; the categories follow."""
 
 KEPT = 10_000
 """Of so many pairs the scores are kept: a comparison's cells give many of the same answers."""
@@ -31,9 +29,9 @@ class EncoderGuard:
 
     The likeliest category has the whole probability, the others as much less as they are less
     likely, so that a category's threshold can be set alone. A long text is read in windows and the
-    worst pair of windows decides. What is not unsafe is labelled `neither`: this judge does not
-    know a refusal from a harmless answer. A blank answer is safe; one of nothing but characters
-    that MiniLM drops, such as invisible ones, is unread.
+    worst pair of windows decides (`pairing` says which are read). What is not unsafe is labelled
+    `neither`: this judge does not know a refusal from a harmless answer. A blank answer is safe;
+    one of nothing but characters that MiniLM drops, such as invisible ones, is unread.
     """
 
     measures = "harmful content"
@@ -45,6 +43,7 @@ class EncoderGuard:
         """
         found = Weights.load(weights)
         self._reader = Reader(found) if reader is None else reader
+        self._pairing = Pairing(self._reader)
         self._temperature = float(found.card["temperature"])
         self._kept: OrderedDict[tuple[int, str, str], Floats] = OrderedDict()
         self.categories: tuple[str, ...] = tuple(found.card["categories"])
@@ -79,14 +78,7 @@ class EncoderGuard:
 
     def _read(self, pairs: Sequence[tuple[str, str]], column: int) -> list[Floats]:
         """The same, by the model."""
-        rows, owners = [], []
-        for owner, (request, text) in enumerate(pairs):
-            parts = self._reader.pieces(text, SAID)
-            if column == ANSWER and parts == [[]]:
-                continue  # the column of answers knows no request that stands alone
-            for left in self._reader.pieces(request, ASKED):
-                rows += [(left, right) for right in parts]
-                owners += [owner] * len(parts)
+        rows, owners = self._pairing.rows(pairs, column)
         logits, owned = self._reader.logits(rows) / self._temperature, np.array(owners)
         return [
             self._worst(logits[owned == owner], column) if owner in owned else self._unsaid(text)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 
 from safeft.guarding.decision import Decision
+from safeft.guarding.growing import Growing
 from safeft.guarding.policy import Stage
 from safeft.guarding.windows import Window, Windows, tokens
 
@@ -22,6 +23,8 @@ class Gate:
     def __init__(
         self, stage: Stage, redaction: str = "[removed]", *, optimistic: bool = False
     ) -> None:
+        self.text = Growing()
+        """All that was fed, cleared or not."""
         self._windows = Windows(stage.window, stage.first_window, stage.overlap)
         self._waiting: deque[Window] = deque()
         self._redaction, self._optimistic = redaction, optimistic
@@ -32,7 +35,10 @@ class Gate:
 
     def feed(self, text: str) -> list[Window]:
         """More of the text; gives the windows that are complete and want a decision each."""
-        return self._await(self._windows.feed(text)) if self.stopped is None else []
+        if self.stopped is not None:
+            return []
+        self.text.add(text)
+        return self._await(self._windows.feed(text))
 
     def end(self) -> list[Window]:
         """Nothing more comes; gives the windows of what is left."""
@@ -55,13 +61,8 @@ class Gate:
             self.leaked += tokens(window.text) if self._optimistic else 0
         else:
             self.stopped = decision
-            left = self._windows.text[window.start :]
+            left = self.text[window.start :]
             self.leaked += tokens(left) if self._optimistic else 0
-
-    @property
-    def text(self) -> str:
-        """All that was fed, cleared or not."""
-        return self._windows.text
 
     @property
     def waiting(self) -> int:

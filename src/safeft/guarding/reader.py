@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
 
 WEIGHTS = Path(__file__).parent / "weights"
+ANSWER, REQUEST, KINDS = 0, 1, 2
+"""Columns of the logits; the categories follow."""
+
 ASKED, SAID, SHARED = 160, 320, 64
 """Tokens of a request and of a text that are read at once, and how many two windows share."""
 

@@ -113,4 +113,4 @@ def _released(gate: Gate, refusal: str) -> Released:
     if gate.stopped is not None:
         return Released(refusal, "replaced" if gate.stopped.action == "replace" else "withheld")
     text = gate.render(0, gate.cleared)
-    return Released(text, "whole" if text == gate.text else "redacted")
+    return Released(text, "whole" if text == str(gate.text) else "redacted")

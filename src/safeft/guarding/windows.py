@@ -39,46 +39,56 @@ class Window:
 
 
 class Windows:
-    """Feed it a text in any pieces; it gives the windows that are complete, then the rest."""
+    """Feed it a text in any pieces; it gives the windows that are complete, then the rest.
+
+    It keeps the present window and what is read with it, so that a piece costs as much at the end
+    of a long text as at its beginning.
+    """
 
     def __init__(self, size: int = 32, first: int = 16, overlap: int = 32) -> None:
-        self.text = ""
         self._size, self._first, self._overlap = size, first, overlap
+        self._kept, self._base = "", 0  # the text from that place on
         self._at = 0  # how far the text is cut into pieces
         self._start = 0  # where the present window starts
+        self._before = 0  # and where what is read with it
         self._count = 0  # tokens in it
         self._pieces: list[tuple[int, int]] = []  # where each starts, and how many tokens it counts
 
     def feed(self, text: str) -> list[Window]:
         """The windows that `text` completed."""
-        self.text += text
+        self._kept = self._kept[self._before - self._base :] + text
+        self._base = self._before
         return self._found(ended=False)
 
     def end(self) -> list[Window]:
         """The windows of what is left, once nothing more comes."""
         found = self._found(ended=True)
-        if self._start < len(self.text):
-            self._at = len(self.text)  # white space behind the last piece
+        if self._start < (stop := self._base + len(self._kept)):
+            self._at = stop  # white space behind the last piece
             found.append(self._close())
         return found
 
     def _found(self, *, ended: bool) -> list[Window]:
         found = []
-        while (piece := _PIECE.match(self.text, self._at)) and (ended or self._whole(piece)):
+        while (piece := self._piece()) and (ended or self._whole(piece)):
             if self._sentence_ended(piece.group()):
                 found.append(self._close())
             count = tokens(piece.group())
             self._pieces.append((self._at, count))
-            self._at, self._count = piece.end(), self._count + count
+            self._at += len(piece.group())
+            self._count += count
             if self._count >= self._wanted:
                 found.append(self._close())
         return found
+
+    def _piece(self) -> re.Match[str] | None:
+        return _PIECE.match(self._kept, self._at - self._base)
 
     def _whole(self, piece: re.Match[str]) -> bool:
         """Whether no further text could lengthen it: only words grow."""
         word = piece.group().lstrip()
         grows = _WORD.fullmatch(word) is not None and len(word) < _LONG
-        return not grows or piece.end() < len(self.text)
+        return not grows or piece.end() < len(self._kept)
 
     @property
     def _wanted(self) -> int:
@@ -88,28 +98,31 @@ class Windows:
         """Whether a sentence of at least half a window ended before a piece."""
         if 2 * self._count < self._wanted:
             return False
-        said = self.text[self._start : self._at]
+        said = self._part(self._start, self._at)
         space = piece[: len(piece) - len(piece.lstrip())]
         return (
             said.endswith(("。", "！", "？")) or "\n" in space or bool(space and _ENDS.search(said))
         )
 
     def _close(self) -> Window:
-        window = Window(self._start, self.text[self._start : self._at], self._context())
-        self._start, self._count = self._at, 0
-        return window
+        start, self._start, self._count = self._start, self._at, 0
+        before, self._before = self._before, self._context()
+        return Window(start, self._part(start, self._start), self._part(before, start))
 
-    def _context(self) -> str:
-        """The words before the present window that are read with it."""
-        left, place = self._overlap, self._start
+    def _part(self, start: int, stop: int) -> str:
+        return self._kept[start - self._base : stop - self._base]
+
+    def _context(self) -> int:
+        """Where the words begin that are read with the present window; older ones are let go."""
+        left, place, kept = self._overlap, self._start, 0
         for start, count in reversed(self._pieces):
-            if start >= self._start:
-                continue
+            kept += 1
             if count > left:
                 place = max(start, place - 5 * left)  # the end of a long word
                 break
             left, place = left - count, start
-        return self.text[place : self._start]
+        del self._pieces[: len(self._pieces) - kept]
+        return place
 
 
 def tokens(text: str) -> int:

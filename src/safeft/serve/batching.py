@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field, replace
@@ -35,11 +35,21 @@ class Batcher:
     """One thread a stage: a slow judge of one stage holds up no other.
 
     A text waits at most `batch_wait` for others while the judge is idle, and otherwise until it is
-    free. Who waits longer than the stage's timeout is told so: a failure, never a clearance.
+    free; where no other can come, it does not wait. Who waits longer than the stage's timeout is
+    told so: a failure, never a clearance.
     """
 
-    def __init__(self, checker: Checker, settings: Settings, observer: Observer) -> None:
-        self.checker = checker
+    def __init__(
+        self,
+        checker: Checker,
+        settings: Settings,
+        observer: Observer,
+        alone: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`alone` says whether a single request is under way, which asks for all its checks of a
+        stage at once.
+        """
+        self.checker, self.alone = checker, alone
         stages = checker.policy.stages
         self.threads = ThreadPoolExecutor(len(stages), thread_name_prefix="safeft-batch")
         self._lanes = {
@@ -88,7 +98,8 @@ class _Lane:
 
     async def _work(self) -> None:
         try:
-            await asyncio.sleep(self._settings.batch_wait)
+            if not self._batcher.alone():
+                await asyncio.sleep(self._settings.batch_wait)
             while batch := self._batch():
                 for text, decision in zip(batch, await self._decisions(batch), strict=True):
                     self._settle(text, decision)

@@ -17,9 +17,9 @@ class Guard:
     """A checker and its batches, as long as any request uses them."""
 
     def __init__(self, checker: Checker, settings: Settings, observer: Observer) -> None:
-        self.batcher = Batcher(checker, settings, observer)
-        self.decide = self.batcher.decide
         self.users = 0
+        self.batcher = Batcher(checker, settings, observer, alone=lambda: self.users < 2)
+        self.decide = self.batcher.decide
         self.retired = False
 
     @property

@@ -22,7 +22,11 @@ class Settings(BaseModel):
     max_streams: int = Field(256, gt=0, description="answers under way at once; then 429")
     max_waiting: int = Field(1024, gt=0, description="texts of a stage that wait for a check")
     max_batch: int = Field(32, gt=0, description="texts that are checked at once")
-    batch_wait: float = Field(0.003, ge=0, description="how long a first text waits for others")
+    batch_wait: float = Field(
+        0.003,
+        ge=0,
+        description="how long a first text waits for others, if several requests are under way",
+    )
     connect_timeout: float = Field(5.0, gt=0, description="until the upstream takes the call")
     read_timeout: float = Field(300.0, gt=0, description="of silence from the upstream")
     write_timeout: float = Field(30.0, gt=0, description="until the upstream took the request")

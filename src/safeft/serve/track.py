@@ -153,7 +153,7 @@ class Track:
     @property
     def tokens(self) -> int:
         """About how many tokens have come of its texts."""
-        texts = [gate.text for channel, gate in self._gates.items() if channel.key != TOKENS]
+        texts = [str(gate.text) for channel, gate in self._gates.items() if channel.key != TOKENS]
         return sum(map(counted, texts))
 
     @property
