@@ -191,7 +191,9 @@ def test_so_many_answers_at_once_and_no_more() -> None:
         first = place.http.stream("POST", "/v1/chat/completions", json=body)
         second = place.http.stream("POST", "/v1/chat/completions", json=body)
         with first as one, second as two:
-            next(one.iter_raw()), next(two.iter_raw())
+            # Kept until the end: an iterator that is let go closes its connection.
+            streams = one.iter_raw(), two.iter_raw()
+            assert all(next(stream) for stream in streams)
             refused = place.ask()
             assert (refused.status_code, refused.json()["error"]["type"]) == (
                 429,
