@@ -21,6 +21,7 @@ from kinds import CATEGORIES
 from numpy.typing import NDArray
 from rows import GUARD_PARITY, LICENCES, TEST_QUESTIONS, Row, testing
 from safetensors.torch import load_file, save_file
+from scipy.special import expit
 from train import BATCH, CROPPED, DECAY, DROPOUT, EPOCHS, HEAD_RATE, HIDDEN, NEAR, RANK, RATE, SCALE
 
 from safeft.guarding.pairing import Pairing
@@ -90,8 +91,8 @@ def streamed(reader: Reader, pairs: list[tuple[str, str]]) -> Floats:
 
 
 def probability(scores: Floats, temperature: float) -> Floats:
-    """The logistic function, without overflow."""
-    return 0.5 * (1 + np.tanh(scores / temperature / 2))
+    """The logistic function at a temperature."""
+    return expit(scores / temperature)
 
 
 def fitted(scores: Floats, truth: Truth) -> float:

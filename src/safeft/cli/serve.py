@@ -63,13 +63,14 @@ def command(
     from safeft.serve.serving import Serving
 
     own = {"adapter": adapter, "precision": precision, "trust_remote_code": trust_remote_code}
-    logs: dict[str, Any] = {
-        "decisions": decisions,
-        "log_text": log_text,
-        "trace_text": trace_text,
-    }
     with bound(host, port) as on:
-        serving = Serving(policy, **logs, writer=_writer(model, own))
+        serving = Serving(
+            policy,
+            decisions=decisions,
+            log_text=log_text,
+            trace_text=trace_text,
+            writer=_writer(model, own),
+        )
         with _behind(upstream, serving.writer, limits) as (url, settings):
             guarded = serving.before(url, settings)
             where = f"{address(on)}/v1 is {upstream or model} behind policy {policy}"

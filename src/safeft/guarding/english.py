@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from safeft.data.codes import mirrored, shifted
+from safeft.errors import ModelError
+from safeft.judges.vocabulary import english, is_word
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,7 +43,10 @@ _DECODED = np.array([_PAIRS[np.ix_(one, one)].ravel() for one in _CIPHERS])
 """The surprise of each pair of letters once it is decoded: shape (26, 27 × 27)."""
 
 GAIN = 20
-"""Nats that a stretch of words must win by being decoded: three words or so of English."""
+"""Nats that a stretch of words must win by being decoded: three words or so of English.
+
+Half of it is enough where a vocabulary knows each of them, and most of the letters as they are not.
+"""
 
 WORD = 3.6
 """Nats a pair, at most, of a word that wins: English words have 2 to 3.5, letters at random 5."""
@@ -50,6 +55,7 @@ LOSS = 0.5
 """Nats a pair that a word beside such a stretch may lose and still belong to it."""
 
 _WORD = re.compile(r"(?<![\w'’+/=])[A-Za-z]+(?:['’][A-Za-z]+)?(?![\w'’+/=])")
+_PAUSE = re.compile(r"[.,:;!?\n]")
 _BLOCK = 200  # words that are searched at once, which bounds memory and time
 
 
@@ -75,13 +81,17 @@ def _codes(words: Sequence[str]) -> NDArray[np.int16]:
 def solved(text: str) -> str:
     """The text with each stretch of words in a shifted or mirrored alphabet put into English.
 
-    A stretch is decoded when its words win `GAIN` nats over the letters as they are. Ciphers of
-    other languages than English are not found.
+    A stretch is decoded when its words win `GAIN` nats over the letters as they are; MiniLM's
+    vocabulary says where it ends. Ciphers of other languages than English are not found.
     """
     words = list(_WORD.finditer(text))
-    out, at = "", 0
-    for first, stop, cipher in _stretches([one.group() for one in words]):
-        start, end = words[first].start(), words[stop - 1].end()
+    found = list(_stretches([one.group() for one in words]))
+    out, at, done = "", 0, 0
+    for place, (first, stop, cipher) in enumerate(found):
+        follows = found[place + 1][0] if place + 1 < len(found) else len(words)
+        first -= _more(text, words[done:first][::-1], cipher)
+        done = stop + _more(text, words[stop:follows], cipher)
+        start, end = words[first].start(), words[done - 1].end()
         out += text[at:start] + _decoded(text[start:end], cipher)
         at = end
     return out + text[at:]
@@ -107,6 +117,43 @@ def _within(words: Sequence[str], start: int, stop: int) -> Iterator[tuple[int, 
         yield from _within(words, last, stop)
 
 
+def _more(text: str, words: Sequence[re.Match[str]], cipher: int) -> int:
+    """How many of the words beside a stretch, in order of distance, belong to it.
+
+    Of two short words letters tell nothing: `Elt al` is as likely as `How do`. So those belong to
+    it that are English decoded, up to one that is not as it is, or to the end of their clause.
+    """
+    found = 0
+    for place, word in enumerate(words, 1):
+        if not _english(_decoded(word.group(), cipher)):
+            return found
+        beside = words[place] if place < len(words) else None
+        if (
+            beside is None
+            or _PAUSE.search(_between(text, word, beside))
+            or not _english(word.group())
+        ):
+            found = place
+    return found
+
+
+def _between(text: str, one: re.Match[str], other: re.Match[str]) -> str:
+    return text[min(one.end(), other.end()) : max(one.start(), other.start())]
+
+
+def _english(word: str) -> bool:
+    try:
+        return is_word(word.lower(), english())
+    except ModelError:  # without MiniLM there is no vocabulary: letters alone decide
+        return False
+
+
+def _spelled(words: Sequence[str], cipher: int) -> bool:
+    """Whether each of several words is English decoded, and most are not as they are."""
+    decoded = all(_english(_decoded(one, cipher)) for one in words)
+    return decoded and sum(not _english(one) for one in words) > max(2, len(words) / 2)
+
+
 def _best(words: Sequence[str]) -> tuple[int, int, int] | None:
     """The run of words that wins most by one cipher: the largest sum of any run, for each."""
     codes = _codes([one.lower().replace("'", "").replace("’", "") for one in words])
@@ -125,7 +172,8 @@ def _best(words: Sequence[str]) -> tuple[int, int, int] | None:
     least = np.minimum.accumulate(sums, axis=1)
     cipher, stop = map(int, np.unravel_index((sums - least).argmax(), sums.shape))
     first = int(np.flatnonzero(sums[cipher, : stop + 1] == least[cipher, stop])[-1])
-    if sums[cipher, stop] - sums[cipher, first] < 2 * GAIN:
+    gain = sums[cipher, stop] - sums[cipher, first]
+    if gain < GAIN or (gain < 2 * GAIN and not _spelled(words[first:stop], cipher)):
         return None
     # A rare word at an end may lose a little: an English one that does not belong loses more.
     kept = won[cipher] > -2 * LOSS * lengths

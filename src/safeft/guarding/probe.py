@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
+from scipy.special import expit
 
 from safeft.assets import read_yaml
 from safeft.errors import ConfigError, StoredError
@@ -66,6 +67,7 @@ class Probe:
 
         Raises ConfigError for a card that is none, StoredError for weights that are not its own.
         """
+        from safetensors import SafetensorError
         from safetensors.numpy import load
 
         card, beside = read_yaml(path, ProbeCard), path.with_suffix(".safetensors")
@@ -74,7 +76,7 @@ class Probe:
             tensors = load(data)
             weight = tensors["weight"].astype(np.float32)
             bias = float(tensors["bias"][0])
-        except Exception as error:  # safetensors raises an exception class of its own
+        except (OSError, SafetensorError, LookupError, TypeError, ValueError) as error:
             raise StoredError(f"{beside}: a probe's weights: {error}; train it again") from error
         usable = np.isfinite([*weight, bias]).all() and weight.shape == (card.hidden_size,)
         if hashlib.sha256(data).hexdigest() != card.sha256 or not usable:
@@ -143,8 +145,8 @@ def smoothed(logits_T: Iterable[float], smoothing: float, start: float = 0.0) ->
 
 
 def probability(logit: float) -> float:
-    """The logistic function, without overflow; NaN of what is no finite number."""
-    return float(0.5 * (1 + np.tanh(logit / 2))) if np.isfinite(logit) else float("nan")
+    """The logistic function; NaN of what is no finite number."""
+    return float(expit(logit)) if np.isfinite(logit) else float("nan")
 
 
 def decoder_layers(model: Any) -> Any:

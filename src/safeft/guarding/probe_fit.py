@@ -6,20 +6,20 @@ is above the mean one, into a probability.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.optimize import minimize
+from scipy.special import expit
 
 from safeft.errors import ConfigError, DataError
 from safeft.generation.transformers import context_of
 from safeft.guarding.probe import Probe, ProbeCard, decoder_layers, probability
 from safeft.guarding.probe_guard import request_ids, text_ids
 from safeft.guarding.probe_ride import Tokens, forced, token_logits
-from safeft.guarding.rows import marks
+from safeft.guarding.rows import byte, marks
 from safeft.models.files import weights_of
 from safeft.records import Prompt, Response
 from safeft.stats.discrimination import auroc, auroc_interval
@@ -112,8 +112,7 @@ def _held(rows: Sequence[Response], truth_N: Truth) -> Truth:
 
 def held_back(prompt: Prompt) -> bool:
     """Whether a prompt's rows fit no weight; white space does not count."""
-    plain = " ".join(prompt.asked.split())
-    return hashlib.sha256(plain.encode()).digest()[1] % HELD == 0
+    return byte(prompt.asked, 1) % HELD == 0
 
 
 def _tokens(
@@ -142,7 +141,7 @@ def logistic(
 
     def loss(at: Doubles) -> tuple[float, Doubles]:
         margin = sign * (scaled_ND @ at[:-1] + at[-1])
-        slope = -share * sign * 0.5 * (1 - np.tanh(margin / 2))
+        slope = -share * sign * expit(-margin)
         value = share @ np.logaddexp(0, -margin) + penalty * at[:-1] @ at[:-1] / 2
         return float(value), np.append(slope @ scaled_ND + penalty * at[:-1], slope.sum())
 

@@ -18,7 +18,12 @@ _BYTES = 4  # 2,000 rows beside 8,000 differing ones seem to share one in 270 tr
 
 def half(prompt: str) -> int:
     """0 or 1: the parity of the first byte of the prompt's sha256; white space does not count."""
-    return hashlib.sha256(_plain(prompt).encode()).digest()[0] % 2
+    return byte(prompt, 0) % 2
+
+
+def byte(prompt: str, place: int) -> int:
+    """One byte of the prompt's sha256, by which prompts are dealt; white space does not count."""
+    return hashlib.sha256(_plain(prompt).encode()).digest()[place]
 
 
 def drawn(side: int, draw: Callable[[], str]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.special import expit
 from scipy.stats import norm
 
 from safeft.errors import DataError
@@ -49,7 +50,7 @@ def auroc_interval(
     else:
         reach = norm.ppf(1 - alpha / 2) * _error(truth_N, shares_N, owners_N) / (area * (1 - area))
         middle = math.log(area / (1 - area))
-        low, high = _logistic(middle - reach), _logistic(middle + reach)
+        low, high = map(float, expit([middle - reach, middle + reach]))
     return Interval(area, low, high, len(names), METHOD)
 
 
@@ -72,7 +73,3 @@ def _error(truth_N: Truth, shares_N: Floats, owners_N: NDArray[np.int_]) -> floa
     )
     moved = np.bincount(owners_N, centred, minlength=count)
     return math.sqrt(count / max(1, count - 1) * float((moved**2).sum()))
-
-
-def _logistic(value: float) -> float:
-    return 0.5 * (1 + math.tanh(value / 2))
