@@ -94,7 +94,7 @@ def precision(dtype: Precision) -> Iterator[None]:
 
 
 def encode(
-    texts: Sequence[str], *, batch_size: int = 64, max_length: int = 256
+    texts: Sequence[str], *, batch_size: int = 16, max_length: int = 256
 ) -> NDArray[np.float32]:
     """Unit-length mean-pooled embeddings of `texts`, shape (len(texts), 384)."""
     kind = _PRECISION.get(), max_length
