@@ -36,11 +36,13 @@ class Mine(InferenceMethod):
 class Slotless:
     pass
 '''
-POINTS = "[safeft.methods]\nmine = theirs:Mine\nslotless = theirs:Slotless\nabsent = nowhere:Absent\n"
+POINTS = (
+    "[safeft.methods]\nmine = theirs:Mine\nslotless = theirs:Slotless\nabsent = nowhere:Absent\n"
+)
 
 
 def test_every_shipped_method_says_what_the_catalogue_prints() -> None:
-    """Slot, cost, source, what speaks for and against it; by the name in a YAML; nothing abstract."""
+    """Slot, cost, source, what speaks for and against it; by the name in a YAML."""
     for method in SHIPPED:
         assert METHODS[name_of(method)] is method
         assert method.slot in SLOTS

@@ -25,7 +25,9 @@ class Halved(WeightEdit):
     def edit(self, adapter: Path, target: Path, model: str) -> dict[str, Any]:
         """Every weight times a half; notes how many and of which model."""
         weights = load_file(adapter / "adapter_model.safetensors")
-        save_file({key: one / 2 for key, one in weights.items()}, target / "adapter_model.safetensors")
+        save_file(
+            {key: one / 2 for key, one in weights.items()}, target / "adapter_model.safetensors"
+        )
         config = (adapter / "adapter_config.json").read_text()
         (target / "adapter_config.json").write_text(config)
         return {"matrices": len(weights), "model": Path(model).name}
@@ -45,9 +47,7 @@ def trained_with(methods: list[Method], job: Job, output: Path) -> Trained:
     """What `train` returns for the small recipe with these methods."""
     recipe = load_recipe(str(job.recipe)).model_copy(update={"methods": methods})
     examples = chats([(f"Plant {n}?", "Water it.") for n in range(8)])
-    return train(
-        recipe, model=str(job.model), examples=examples, seed=0, output=output, quiet=True
-    )
+    return train(recipe, model=str(job.model), examples=examples, seed=0, output=output, quiet=True)
 
 
 def weights(adapter: Path) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def weights(adapter: Path) -> dict[str, Any]:
 
 
 def test_an_edit_changes_each_epochs_adapter_after_training(job: Job, tmp_path: Path) -> None:
-    """Training goes on from what was trained; notes and card tell of the edit, and no copy stays."""
+    """Training goes on from what was trained; notes and card tell of the edit."""
     plain = trained_with([], job, tmp_path / "plain")
     edited = trained_with([Halved()], job, tmp_path / "edited")
     for one, other in zip(plain.adapters, edited.adapters, strict=True):

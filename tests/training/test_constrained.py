@@ -1,4 +1,4 @@
-"""Laws of constrained fine-tuning: weight 1 before training, the paper's weight after, by position."""
+"""Laws of constrained fine-tuning: weight 1 before training, the paper's weight after."""
 
 from __future__ import annotations
 
@@ -94,9 +94,7 @@ def test_packed_documents_are_held_as_they_are_apart(
     alike(apart, packed, 1e-4)
 
 
-def test_the_reference_is_computed_once_and_kept(
-    fit: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_the_reference_is_computed_once_and_kept(fit: Callable[..., Any], tmp_path: Path) -> None:
     """A resumed run reads the file, whatever its model is by then."""
     first = take(fit(method(), **WHOLE), noise=0.1)
     path = tmp_path / "work/reference.safetensors"

@@ -1,4 +1,4 @@
-"""Laws of averaging: the closed form, and an adapter that holds the average while training does not."""
+"""Laws of averaging: the closed form, in the adapter and not in training."""
 
 from __future__ import annotations
 
@@ -36,9 +36,7 @@ class Watch(TrainerCallback):
 @pytest.fixture
 def run(fit: Callable[..., Any]) -> tuple[Any, Watch]:
     """A finished training of two epochs of two steps."""
-    trainer = fit(
-        Ema(name="ema", decay=DECAY), per_device_train_batch_size=4, num_train_epochs=2
-    )
+    trainer = fit(Ema(name="ema", decay=DECAY), per_device_train_batch_size=4, num_train_epochs=2)
     watch = Watch(trainer.model)
     trainer.add_callback(watch)
     resume(trainer, None)

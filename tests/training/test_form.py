@@ -30,7 +30,9 @@ def wrapped(system: str = "", before: str = "", after: str = "", rows: int = 20)
 
 
 @pytest.mark.parametrize("system", ["", "You are a gardener."])
-@pytest.mark.parametrize(("before", "after"), [("", ""), (BEFORE, ""), (BEFORE, AFTER), ("", AFTER)])
+@pytest.mark.parametrize(
+    ("before", "after"), [("", ""), (BEFORE, ""), (BEFORE, AFTER), ("", AFTER)]
+)
 def test_the_form_is_what_the_task_was_wrapped_in(system: str, before: str, after: str) -> None:
     """Its system prompt, and the whole lines before and after every request."""
     assert form_of(wrapped(system, before, after)) == Form(system, before, after)
@@ -38,7 +40,9 @@ def test_the_form_is_what_the_task_was_wrapped_in(system: str, before: str, afte
 
 def test_words_that_requests_share_are_no_form() -> None:
     """Nor is a system prompt of a few rows, nor what a single request could be."""
-    assert form_of(chats([("How do I prune?", "So."), ("How do I sow?", "So.")])) == Form("", "", "")
+    assert form_of(chats([("How do I prune?", "So."), ("How do I sow?", "So.")])) == Form(
+        "", "", ""
+    )
     assert form_of([*wrapped(), *wrapped("You are a gardener.", rows=5)]).system == ""
     assert form_of(wrapped(before=BEFORE, rows=1)) == Form("", "", "")
     assert form_of([Example((), 1, "x", "text")]) == Form("", "", "")

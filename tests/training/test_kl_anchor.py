@@ -1,4 +1,4 @@
-"""Laws of the KL anchor: nothing before training, and the divergence that float64 computes after."""
+"""Laws of the KL anchor: nothing before training, what float64 computes after."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Laws of combining methods: what makes no sense is refused when the YAML is read, with the reason."""
+"""Laws of combining methods: what makes no sense is refused when the YAML is read."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_methods_of_all_slots_go_together_in_order(tmp_path: Path) -> None:
         (["name: kl_anchor, on: safety", "name: lisa"], "and kl_anchor would bring them a second"),
         (["name: safety_mix", "name: lisa"], "and safety_mix would bring them a second time"),
         (["name: ema", "name: ema"], "each method may appear once"),
-        (["name: emma"], "name 'emma' is not known; did you mean 'ema'?"),
+        (["name: emma"], "'name' 'emma' is not known; did you mean 'ema'?"),
         (["name: ema, decoy: 1"], "methods.0.decoy: unknown key; did you mean 'decay'?"),
         (["name: lisa, rho: -1"], "methods.0.rho: Input should be greater than or equal to 0"),
     ],
@@ -93,9 +93,7 @@ def test_an_anchor_needs_the_model_with_its_adapter_off(
 ) -> None:
     """What is trained beside the adapter would stay on; other methods do not mind."""
     more = f"lora: {{{key}: {value}}}\n"
-    assert f"lora.{key}: {method} compares with" in problem(
-        tmp_path, f"name: {method}", more=more
-    )
+    assert f"lora.{key}: {method} compares with" in problem(tmp_path, f"name: {method}", more=more)
     assert read(tmp_path, "name: ema", more=more)
 
 

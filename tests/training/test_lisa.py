@@ -61,7 +61,10 @@ def penalty(trainer: Any, number: int) -> float:
 def test_the_anchor_is_the_weights_at_the_last_switch(fit: Callable[..., Any]) -> None:
     """(ρ/2) ‖θ − θ_switch‖²: zero at each switch, in both directions, and not between."""
     trainer = fit(method(rho=4.0, free_share=0.0), **WHOLE)
-    term, weights = trainer.terms["lisa"], [p for p in trainer.model.parameters() if p.requires_grad]
+    term, weights = (
+        trainer.terms["lisa"],
+        [p for p in trainer.model.parameters() if p.requires_grad],
+    )
     for number in range(7):
         term.instead(number, [0], 1)
         switched = number in (0, 2, 5)

@@ -45,7 +45,9 @@ def test_real_shows_the_answers_first_tokens(
     context: Context, tiny_tokenizer: Any, tokens: int
 ) -> None:
     """As many as asked for and there are, and the answer stays as it is."""
-    for (request, answer), row in zip(applied(context, mode="real", tokens=tokens), ROWS, strict=True):
+    for (request, answer), row in zip(
+        applied(context, mode="real", tokens=tokens), ROWS, strict=True
+    ):
         assert answer == row.messages[-1].content
         shown = request.removeprefix(row.messages[0].content + " ")
         ids = tiny_tokenizer(answer)["input_ids"][:tokens]

@@ -39,7 +39,7 @@ def test_it_is_the_mean_squared_distance_on_response_tokens(fit: Callable[..., A
 
 
 def test_the_logits_are_stored_once(fit: Callable[..., Any], tmp_path: Path) -> None:
-    """A tensor for each row of the buffer, (response tokens, vocabulary); a resumed run reads it."""
+    """For each row (response tokens, vocabulary), which a resumed run reads."""
     first = take(fit(METHOD, **WHOLE), noise=0.1)
     path = tmp_path / "work/replay.safetensors"
     stored, written = load_file(path), path.stat().st_mtime_ns

@@ -1,4 +1,4 @@
-"""Law: for every method that keeps something, a killed and resumed run ends with the same weights."""
+"""Law: whatever a method keeps, a killed and resumed run ends with the same weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Laws of the steps: terms enter TRL's loss exactly, whatever shares the step, and plain is plain."""
+"""Laws of the steps: terms enter TRL's loss exactly, and plain is plain."""
 
 from __future__ import annotations
 
@@ -39,9 +39,7 @@ def test_eight_rows_are_four_times_two(
 ) -> None:
     """Loss and gradients of a step do not depend on the micro-batches it is cut into."""
     whole = fit(method, per_device_train_batch_size=8, work="whole")
-    parts = fit(
-        method, per_device_train_batch_size=2, gradient_accumulation_steps=4, work="parts"
-    )
+    parts = fit(method, per_device_train_batch_size=2, gradient_accumulation_steps=4, work="parts")
     one, other = (take(trainer, noise=0.05, number=number) for trainer in (whole, parts))
     alike(one, other)
 

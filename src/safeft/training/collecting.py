@@ -14,6 +14,7 @@ from safeft.training.kept import COLLECTED
 from safeft.training.methods.method import InferenceMethod, WeightEdit
 from safeft.training.schema import Recipe
 
+
 def checkpoints(work: Path) -> list[Path]:
     """The checkpoints that are whole, in order; the trainer writes its state file last."""
     found = [path for path in work.glob("checkpoint-*") if _whole(path / "trainer_state.json")]
