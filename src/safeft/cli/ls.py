@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-
 import click
 
+_COLUMNS = "{:<16} {:<12} {:<32} {}"
 KINDS = ("recipes", "guardrails", "suites", "judges", "models")
 
 
@@ -38,25 +37,17 @@ def _names(kind: str) -> list[str]:
 
 
 def _catalogue() -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("recipe", "slots", "cost beside baseline", "source", "evidence", show_lines=True)
-    for row in _recipes():
-        table.add_row(*row)
-    Console().print(table)
-
-
-def _recipes() -> Iterator[Sequence[str]]:
-    """A row for each shipped recipe: its methods' slots, cost, arXiv ids and evidence."""
+    """Two lines or more for each shipped recipe: columns, its summary, and each method's evidence."""
     from safeft.training import load_recipe
 
+    click.echo(_COLUMNS.format("recipe", "slots", "cost beside baseline", "source (arXiv)"))
     for name in _names("recipes"):
-        methods = load_recipe(name).methods
-        columns = (
-            [method.slot for method in methods],
-            [method.cost for method in methods],
-            [method.source for method in methods],
-            [method.evidence for method in methods],
+        recipe = load_recipe(name)
+        parts = [(one.slot, one.cost, one.source) for one in recipe.methods]
+        slots, costs, sources = (
+            ", ".join(dict.fromkeys(filter(None, column)))
+            for column in (zip(*parts, strict=True) if parts else ("", "", ""))
         )
-        yield (name, *("\n".join(dict.fromkeys(filter(None, column))) for column in columns))
+        click.echo(_COLUMNS.format(name, slots or "–", costs or "none", sources or "–"))
+        for line in (recipe.summary, *(one.evidence for one in recipe.methods)):
+            click.echo(f"    {line}")
