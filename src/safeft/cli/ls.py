@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import click
 
 _COLUMNS = "{:<16} {:<12} {:<32} {}"
@@ -37,17 +39,20 @@ def _names(kind: str) -> list[str]:
 
 
 def _catalogue() -> None:
-    """Two lines or more for each shipped recipe: columns, its summary, and each method's evidence."""
+    """For each shipped recipe the columns, its summary, and each method's evidence."""
     from safeft.training import load_recipe
 
     click.echo(_COLUMNS.format("recipe", "slots", "cost beside baseline", "source (arXiv)"))
     for name in _names("recipes"):
         recipe = load_recipe(name)
-        parts = [(one.slot, one.cost, one.source) for one in recipe.methods]
-        slots, costs, sources = (
-            ", ".join(dict.fromkeys(filter(None, column)))
-            for column in (zip(*parts, strict=True) if parts else ("", "", ""))
-        )
-        click.echo(_COLUMNS.format(name, slots or "–", costs or "none", sources or "–"))
+        slots = _joined((one.slot for one in recipe.methods), "–")
+        costs = _joined((one.cost for one in recipe.methods), "none")
+        sources = _joined((one.source for one in recipe.methods), "–")
+        click.echo(_COLUMNS.format(name, slots, costs, sources))
         for line in (recipe.summary, *(one.evidence for one in recipe.methods)):
             click.echo(f"    {line}")
+
+
+def _joined(values: Iterable[str], absent: str) -> str:
+    """Each value once, in order."""
+    return ", ".join(dict.fromkeys(value for value in values if value)) or absent
