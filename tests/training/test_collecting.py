@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from safeft.errors import ModelError
 from safeft.models import load_tokenizer
 from safeft.training import Trained, finished, folder_identity, load_recipe, train
-from safeft.training.methods import Method, ModelMethod, WeightEdit
+from safeft.training.methods import Context, Method, ModelMethod, WeightEdit
 from training.conftest import RECIPE, Job, chats
 
 # The methods below are no entry points, and so none of those that the schema knows.
@@ -26,7 +26,9 @@ class Halved(WeightEdit):
 
     name: Literal["halved"] = "halved"
 
-    def edit(self, adapter: Path, target: Path, model: str) -> dict[str, Any]:
+    def edit(
+        self, adapter: Path, target: Path, model: str, context: Context | None = None
+    ) -> dict[str, Any]:
         """Every weight times a half; notes how many and of which model."""
         weights = load_file(adapter / "adapter_model.safetensors")
         save_file(
