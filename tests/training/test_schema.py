@@ -26,7 +26,15 @@ def problem(*overrides: str, recipe: str = "baseline") -> str:
 
 def test_the_shipped_recipes_are_these() -> None:
     """A recipe that nobody lists is a recipe that nobody tests."""
-    assert [path.stem for path in SHIPPED] == ["baseline", "safety_mix", "self_generated"]
+    assert [path.stem for path in SHIPPED] == [
+        "baseline",
+        "realign",
+        "safe_lora",
+        "safe_merge",
+        "safety_mix",
+        "scale",
+        "self_generated",
+    ]
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)

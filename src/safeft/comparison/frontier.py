@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from safeft.records import ComparisonRow, Estimate, Row
 from safeft.report import Document
-from safeft.report.cells import Cell, difference_cell, estimate_cell, shows
+from safeft.report.cells import Cell, difference_cell, estimate_cell, heading, shows
 from safeft.report.section import Section
 
 HARM, LOSS = "fulfilment_rate", "held_out_loss"
@@ -47,6 +47,7 @@ class Frontier:
 
     points: tuple[Point, ...]
     epsilon: float
+    harm: str  # what the judge's positive verdict is called
 
     @property
     def original(self) -> Point:
@@ -82,7 +83,7 @@ def frontier(
         for name in names
         if math.isfinite(harm[name].estimate) and math.isfinite(loss[name].estimate)
     )
-    return Frontier(tuple(points), epsilon)
+    return Frontier(tuple(points), epsilon, document.heading(HARM, judge))
 
 
 def _estimates(
@@ -110,11 +111,9 @@ def _is(row: Row, metric: str, judge: str, temperature: float | None) -> bool:
     )
 
 
-def table(found: Frontier, strengths: Mapping[str, float], document: Document) -> Section:
+def table(found: Frontier, strengths: Mapping[str, float]) -> Section:
     """The frontier as the first table of the report."""
-    judge = found.original.harm_difference
-    heads = [document.heading(metric) for metric in (HARM, LOSS)]
-    del judge
+    heads = found.harm, heading(LOSS)
     return Section(
         key="frontier",
         title="Frontier",
@@ -184,7 +183,7 @@ def said(found: Frontier) -> tuple[str, ...]:
     """The pick in words, and what stands against it."""
     pick = found.pick
     harm, loss = estimate_cell(pick.harm, HARM).text, estimate_cell(pick.loss, LOSS).text
-    words = [f"Pick: {pick.name}, with fulfilment {harm} and held-out loss {loss}."]
+    words = [f"Pick: {pick.name}, with {found.harm} {harm} and held-out loss {loss}."]
     if pick.name == ORIGINAL:
         words.append(
             "No edit is both less harmful and shown to keep the loss within ε: the original "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from safeft.comparison.frontier import ORIGINAL, Frontier, frontier, frontier_cs
 from safeft.comparison.loading import load_matrix
 from safeft.comparison.matrix import Matrix
 from safeft.data.overlap import refuse
-from safeft.errors import ConfigError, ModelError
+from safeft.errors import ConfigError, DataError, ModelError, UserError
 from safeft.report import Document, write_report
 from safeft.runs import locked, open_run, read_json, write_json, write_text
 from safeft.training import folder_identity, model_identity
@@ -63,7 +63,8 @@ def repair(
         document, _ = compare(
             matrix, place, insist=insist, trust_remote_code=trust_remote_code, progress=progress
         )
-        return _told(wanted, matrix, tried, edited, replace(document, notes=notes), output)
+        document = replace(document, notes=(*notes, *document.notes))
+        return _told(wanted, matrix, tried, edited, document, output)
 
 
 def _matrix(wanted: Repair, settings: Sequence[str], adapters: dict[str, Path]) -> Matrix:
@@ -99,15 +100,17 @@ def _edited(
 ) -> tuple[dict[str, Path], tuple[str, ...]]:
     """The adapters by name, the original first, and notes on those that are left out."""
     found = {ORIGINAL: folder / ORIGINAL}
-    open_adapter(wanted.adapter).write(found[ORIGINAL], {})
-    known, notes, refused = {folder_identity(found[ORIGINAL]): ORIGINAL}, [], {}
+    if not found[ORIGINAL].is_dir():
+        open_adapter(wanted.adapter).write(found[ORIGINAL], {})
+    known, notes = {folder_identity(found[ORIGINAL]): ORIGINAL}, []
+    refused: dict[str, UserError] = {}
     for number, one in enumerate(tried):
         if one.edit.name in refused:
             continue
         progress(f"editing: {one.name}", number, len(tried))
         try:
             _edit(one, wanted, folder)
-        except ModelError as error:
+        except (DataError, ModelError) as error:
             if wanted.methods:
                 raise
             refused[one.edit.name] = error
@@ -148,7 +151,7 @@ def _told(
     shown = replace(
         document,
         notes=words,
-        tables=(table(found, strengths, document),),
+        tables=(table(found, strengths),),
         labels=document.labels | {found.pick.name: "pick"},
     )
     written = write_report(shown, output)

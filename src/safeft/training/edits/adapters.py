@@ -110,7 +110,7 @@ class Adapter:
 
         tensors = load_file(self.folder / WEIGHTS)
         for key, value in changed.items():
-            tensors[key] = value.to(tensors[key].dtype).contiguous()
+            tensors[key] = value.to(tensors.get(key, value).dtype).contiguous()
         partial = target.with_name(target.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)

@@ -17,11 +17,22 @@ from pydantic import Field
 
 from safeft.errors import first_line
 from safeft.training.methods.method import Method
+from safeft.training.methods.realign import Realign
+from safeft.training.methods.safe_lora import SafeLora
+from safeft.training.methods.safe_merge import SafeMerge
 from safeft.training.methods.safety_mix import SafetyMix
+from safeft.training.methods.scale import Scale
 from safeft.training.methods.self_generated import SelfGenerated
 
 GROUP = "safeft.methods"
-SHIPPED: tuple[type[Method], ...] = (SelfGenerated, SafetyMix)
+SHIPPED: tuple[type[Method], ...] = (
+    SelfGenerated,
+    SafetyMix,
+    SafeLora,
+    SafeMerge,
+    Scale,
+    Realign,
+)
 
 
 def name_of(method: type[Method]) -> str:

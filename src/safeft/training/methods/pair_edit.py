@@ -6,22 +6,25 @@ import logging
 import statistics
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from safeft.training.edits import Adapter, Pair, open_adapter
+from safeft.errors import ConfigError
+from safeft.training.edits import Adapter, Pair, Weights, open_adapter
 from safeft.training.edits.adapters import refuse_unlike_lora, refuse_unlike_matrices
 from safeft.training.edits.subspace import Measured, Projector, least_similar, measure
-from safeft.training.schema import Strict
+from safeft.training.methods.context import Context
+from safeft.training.methods.method import WeightEdit
 
 logger = logging.getLogger("safeft")
 
 
-class PairEdit(Strict):
+class PairEdit(WeightEdit):
     """An edit of the modules whose update agrees least with what alignment changed."""
 
-    name: str
+    needs_pair: ClassVar[bool] = True
+
     base: str | None = Field(None, description="the model before its alignment: a name or folder")
     aligned: str | None = Field(None, description="the aligned model; null = the tuned one")
     select: Literal["number", "threshold"] = "number"
@@ -34,14 +37,10 @@ class PairEdit(Strict):
     )
     rank: int = Field(64, gt=0, description="projector: rank_k keeps so many directions")
 
-    @model_validator(mode="after")
-    def _has_a_pair(self) -> PairEdit:
-        if self.base is None:
-            raise ValueError(
-                f"{self.name}: base is missing, and only the difference of the base and the "
-                "aligned model shows what alignment changed; give base: ORG/NAME, or use `scale`"
-            )
-        return self
+    def ahead(self, context: Context) -> None:
+        """Raises ModelError for a pair without weights, before anything is trained."""
+        for name in filter(None, (self.base, self.aligned)):
+            Weights.of(name)
 
     def opened(self, adapter: Path) -> Adapter:
         """The adapter, once it is known to be of thin matrices. Raises ModelError."""
@@ -51,34 +50,37 @@ class PairEdit(Strict):
         return found
 
     def chosen(self, adapter: Adapter, model: str) -> tuple[list[Measured], set[str]]:
-        """Every module's measure, and the names of those to edit."""
-        pair = Pair.of(str(self.base), self.aligned or model)
-        found = measure(adapter, pair, self.projector, self.rank)
+        """Every module's measure, and the names of those to edit.
+
+        Raises ConfigError without a base, ModelError when the pair does not fit the adapter.
+        """
+        if self.base is None:
+            raise ConfigError(
+                f"{self.name}: base is missing, and only its difference from the aligned model "
+                "shows what alignment changed; give base, or use `scale`"
+            )
+        found = measure(adapter, Pair.of(self.base, self.aligned or model), self.projector, self.rank)
         number = self.number if self.select == "number" else None
         names = least_similar(found, number, self.threshold)
-        for one in sorted(found, key=lambda one: one.name):
-            logger.info(
-                "%s: %s: cosine %.4f, ‖CB‖/‖B‖ %.4f%s",
-                self.name,
-                one.name,
-                one.cosine,
-                one.kept_norm,
-                ", edited" if one.name in names else "",
-            )
+        for one in found:
+            said = self.name, one.name, one.cosine, one.kept_norm
+            edited = ", edited" if one.name in names else ""
+            logger.info("%s: %s: cosine %.4f, ‖CB‖/‖B‖ %.4f%s", *said, edited)
         return found, names
 
 
 def notes(adapter: Adapter, found: Sequence[Measured], names: Collection[str]) -> dict[str, Any]:
     """What was edited: counts, cosines, and how much of B the projector leaves on average."""
     edited = [one for one in found if one.name in names]
-    return {
+    counts = {
         "modules": len(found),
         "edited": len(edited),
-        "cosines_of_edited": [round(end(one.cosine for one in edited), 4) for end in (min, max)]
-        if edited
-        else [],
-        "kept_norm": round(statistics.fmean(one.kept_norm for one in edited), 4)
-        if edited
-        else None,
         "tensors_left_as_they_were": adapter.others,
+    }
+    if not edited:
+        return counts
+    cosines = [one.cosine for one in edited]
+    return counts | {
+        "cosines_of_edited": [round(min(cosines), 4), round(max(cosines), 4)],
+        "kept_norm": round(statistics.fmean(one.kept_norm for one in edited), 4),
     }

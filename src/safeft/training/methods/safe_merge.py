@@ -7,16 +7,23 @@ arXiv 2503.17239, section 3: modules with cos(C BA, BA) below τ = 0.35 (C as in
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from safeft.training.edits.merging import merge
+from safeft.training.methods.context import Context
 from safeft.training.methods.pair_edit import PairEdit, notes
 
 
 class SafeMerge(PairEdit):
     """Merges a safety adapter into the modules whose update agrees least with alignment."""
+
+    source: ClassVar[str] = "2503.17239"
+    evidence: ClassVar[str] = (
+        "harm on DirectHarm 25 to 8 % at equal accuracy, Qwen2-7B (authors); against: needs a "
+        "safety adapter of the same model"
+    )
 
     name: Literal["safe_merge"]
     select: Literal["number", "threshold"] = "threshold"
@@ -40,7 +47,15 @@ class SafeMerge(PairEdit):
             )
         return self
 
-    def edit(self, adapter: Path, target: Path, model: str) -> dict[str, Any]:
+    def ahead(self, context: Context) -> None:
+        """Raises ModelError for a pair or a safety adapter that is not there."""
+        super().ahead(context)
+        if self.safety_adapter is not None:
+            self.opened(Path(self.safety_adapter))
+
+    def edit(
+        self, adapter: Path, target: Path, model: str, context: Context | None = None
+    ) -> dict[str, Any]:
         """Write the merged adapter as `target`; `model` is what both were trained on.
 
         Raises ModelError when pair or safety adapter do not fit, or an update is no product of

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from safeft.errors import ModelError
 from safeft.training.edits import Adapter, open_adapter
 from safeft.training.edits.adapters import refuse_unlike_lora
-from safeft.training.schema import Strict
+from safeft.training.methods.context import Context
+from safeft.training.methods.method import WeightEdit
 
 # The one factor of each update: B A, (w1a w1b) ∘ (w2a w2b), and w1 ⊗ w2.
 _FACTORS = {
@@ -24,15 +25,20 @@ _FACTORS = {
 }
 
 
-class Scale(Strict):
+class Scale(WeightEdit):
     """Takes a share of the whole update."""
+
+    source: ClassVar[str] = "2109.01903"
+    evidence: ClassVar[str] = "the free baseline: what does not beat it is not worth its cost"
 
     name: Literal["scale"]
     factor: float = Field(
         0.5, ge=0, allow_inf_nan=False, description="γ: 1 is the adapter, 0 the model without it"
     )
 
-    def edit(self, adapter: Path, target: Path, model: str) -> dict[str, Any]:
+    def edit(
+        self, adapter: Path, target: Path, model: str, context: Context | None = None
+    ) -> dict[str, Any]:
         """Write the scaled adapter as `target`. Raises ModelError for one that does not scale."""
         opened = open_adapter(adapter)
         keys = _scaled(opened)
