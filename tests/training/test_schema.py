@@ -28,7 +28,15 @@ def test_the_shipped_recipes_are_these() -> None:
     """A recipe that nobody lists is a recipe that nobody tests."""
     assert [path.stem for path in SHIPPED] == [
         "baseline",
+        "conservative",
+        "constrained",
+        "ema",
+        "kl_anchor",
+        "lisa",
+        "lookahead",
+        "ptst",
         "realign",
+        "replay",
         "safe_lora",
         "safe_merge",
         "safety_mix",

@@ -16,8 +16,15 @@ from typing import TYPE_CHECKING, Annotated, get_args
 from pydantic import Field
 
 from safeft.errors import first_line
+from safeft.training.methods.constrained import Constrained
+from safeft.training.methods.ema import Ema
+from safeft.training.methods.kl_anchor import KLAnchor
+from safeft.training.methods.lisa import Lisa
+from safeft.training.methods.lookahead import Lookahead
 from safeft.training.methods.method import Method
+from safeft.training.methods.ptst import Ptst
 from safeft.training.methods.realign import Realign
+from safeft.training.methods.replay import Replay
 from safeft.training.methods.safe_lora import SafeLora
 from safeft.training.methods.safe_merge import SafeMerge
 from safeft.training.methods.safety_mix import SafetyMix
@@ -28,10 +35,17 @@ GROUP = "safeft.methods"
 SHIPPED: tuple[type[Method], ...] = (
     SelfGenerated,
     SafetyMix,
+    Lookahead,
+    Constrained,
+    KLAnchor,
+    Replay,
+    Lisa,
+    Ema,
+    Scale,
     SafeLora,
     SafeMerge,
-    Scale,
     Realign,
+    Ptst,
 )
 
 
