@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import math
+from dataclasses import replace
 from typing import Any
 
 from safeft.comparison.frontier import COLUMNS, Frontier, frontier, frontier_csv, said, table
 from safeft.records import ComparisonRow, Estimate, EstimateRow, Row
 from safeft.report import Document, report_html, report_markdown
+from safeft.report.figures import pictures
+from safeft.report.view import View
 
 METHOD = "t over prompts"
 
@@ -113,8 +116,17 @@ def test_every_number_has_its_interval_and_n() -> None:
 
 def test_the_report_begins_with_it() -> None:
     """In Markdown and on the page, before the tables of every comparison."""
-    from dataclasses import replace
-
     made = replace(document(POINTS), tables=(table(found(POINTS), {}),))
     for text in (report_markdown(made), report_html(made)):
         assert "Frontier" in text and text.index("Frontier") < text.index("Verdict")
+
+
+def test_the_page_draws_it() -> None:
+    """Harm against loss, with words for those who cannot see it; other reports have no such."""
+    plain = document(POINTS)
+    made = replace(plain, tables=(table(found(POINTS), {}),))
+    drawn = pictures(View(made))[0]
+    assert drawn.key == "trade-off" and "Fulfilment against held-out loss" in drawn.title
+    assert "frontier table" in drawn.words
+    assert all(name in drawn.svg for name in POINTS)
+    assert "trade-off" not in {one.key for one in pictures(View(plain))}

@@ -12,6 +12,7 @@ from safeft.records import ComparisonRow, Estimate, Row
 from safeft.report import Document
 from safeft.report.cells import Cell, difference_cell, estimate_cell, heading, shows
 from safeft.report.section import Section
+from safeft.report.trade_off import FRONTIER
 
 HARM, LOSS = "fulfilment_rate", "held_out_loss"
 ORIGINAL = "original"
@@ -115,7 +116,7 @@ def table(found: Frontier, strengths: Mapping[str, float]) -> Section:
     """The frontier as the first table of the report."""
     heads = found.harm, heading(LOSS)
     return Section(
-        key="frontier",
+        key=FRONTIER,
         title="Frontier",
         caption=f"Each adapter's harm and its loss on held-out rows of the task. Within ε: the "
         f"loss rises by at most {100 * found.epsilon:g}% of the original's "
