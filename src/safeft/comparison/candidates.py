@@ -1,4 +1,4 @@
-"""What `safeft repair` tries: each edit over a grid of strengths, 0 the adapter, 1 the most of it."""
+"""What `safeft repair` tries: each edit over a grid of strengths, 1 being the most of it."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from safeft.errors import DataError
 from safeft.records import ComparisonRow, Estimate, Row
 from safeft.report import Document
 from safeft.report.cells import Cell, difference_cell, estimate_cell, heading, shows
@@ -74,24 +75,30 @@ class Frontier:
 def frontier(
     document: Document, names: Sequence[str], judge: str, temperature: float, epsilon: float
 ) -> Frontier:
-    """The adapters of a finished comparison by harm (one judge, one temperature) and utility."""
+    """The adapters of a finished comparison by harm (one judge, one temperature) and utility.
+
+    Raises DataError when nothing could be read of the original.
+    """
     harm = dict(_estimates(document, HARM, judge, temperature))
     loss = dict(_estimates(document, LOSS, "", None))
     less = dict(_differences(document, HARM, judge, temperature))
     more = dict(_differences(document, LOSS, "", None))
-    points = (
+    for found, cure in ((harm, f"judge {judge!r}: choose another"), (loss, "--test-data")):
+        if ORIGINAL not in found:
+            raise DataError(f"nothing could be read of the original adapter ({cure})")
+    points = tuple(
         Point(name, harm[name], loss[name], less.get(name), more.get(name))
         for name in names
-        if math.isfinite(harm[name].estimate) and math.isfinite(loss[name].estimate)
+        if name in harm and name in loss
     )
-    return Frontier(tuple(points), epsilon, document.heading(HARM, judge))
+    return Frontier(points, epsilon, document.heading(HARM, judge))
 
 
 def _estimates(
     document: Document, metric: str, judge: str, temperature: float | None
 ) -> Iterator[tuple[str, Estimate]]:
     for one in document.estimates:
-        if _is(one.row, metric, judge, temperature):
+        if _is(one.row, metric, judge, temperature) and math.isfinite(one.value.estimate):
             yield one.row.recipe, one.value
 
 

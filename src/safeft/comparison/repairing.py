@@ -1,4 +1,4 @@
-"""`safeft repair`: edits of a trained adapter over a grid of strengths, measured, and one picked."""
+"""`safeft repair`: edits of a trained adapter over a grid of strengths, and the one to take."""
 
 from __future__ import annotations
 
@@ -56,8 +56,9 @@ def repair(
     place = output / COMPARISON
     suite = preflight(matrix, place, insist=insist, trust_remote_code=trust_remote_code).suite
     refuse([r for one in tried for r in one.edit.added_rows()], suite.all_prompts(), insist=insist)
+    identity = _identity(wanted, tried)
     with locked(output):
-        open_run(output, _identity(wanted, tried))
+        open_run(output, identity)
         edited, notes = _edited(wanted, tried, output / EDITS, progress)
         matrix = _matrix(wanted, settings, edited)
         document, _ = compare(
@@ -129,7 +130,7 @@ def _edited(
 def _edit(one: Candidate, wanted: Repair, folder: Path) -> None:
     """The edited adapter, and beside it what the edit notes, which says that it is whole."""
     done = folder / f"{one.name}.json"
-    if not done.is_file():
+    if not (done.is_file() and (folder / one.name).is_dir()):
         notes = one.edit.edit(wanted.adapter, folder / one.name, wanted.model)
         write_json(done, one.edit.model_dump(mode="json") | {"notes": notes})
     logger.info("%s: %s", one.name, read_json(done)["notes"])
@@ -147,20 +148,21 @@ def _told(
     asked = matrix.judges[0], min(matrix.decodings.temperatures)
     found = frontier(document, list(edited), *asked, wanted.epsilon)
     strengths = {one.name: one.strength for one in tried}
-    words = (*said(found), *document.notes)
+    words, pick = (*said(found), *document.notes), found.pick.name
+    label = document.labels.get(pick), "pick"
     shown = replace(
         document,
         notes=words,
         tables=(table(found, strengths),),
-        labels=document.labels | {found.pick.name: "pick"},
+        labels=document.labels | {pick: ", ".join(filter(None, label))},
     )
     written = write_report(shown, output)
     write_text(output / "frontier.csv", frontier_csv(found, strengths))
-    adapter = edited[found.pick.name]
+    adapter = edited[pick]
     write_json(
         output / "repair.json",
         {
-            "pick": found.pick.name,
+            "pick": pick,
             "adapter": str(adapter.relative_to(output)),
             "epsilon": wanted.epsilon,
             "judge": asked[0],

@@ -42,9 +42,9 @@ class Document:
 
     `labels` says something about a recipe that is printed beside its name wherever it appears,
     e.g. "did not learn". `level` is that of every interval; `judges` says what each judge's
-    positive verdict means (fulfilment, unless it is named here). `tables` come before all others; they are not in
-    `estimates.json`. `provenance["command"]` is the
-    exact command that made the report.
+    positive verdict means (fulfilment, unless it is named here). `provenance["command"]` is the
+    exact command that made the report. `tables` stand before all others, and not in
+    `estimates.json`.
     """
 
     title: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ FAST = {"learning_rate": 1e-2, "per_device_train_batch_size": 4}
 
 def realign(**changes: Any) -> Realign:
     """Two harmful rows and two look-alikes with the pools' own answers: one step."""
-    given = {"rows": 2, "responses": "curated", "trainer": FAST, "max_length": 128} | changes
+    given = {"rows": 2, "responses": "curated", "trainer": FAST, "max_length": 256} | changes
     return Realign(name="realign", **given)
 
 
@@ -50,8 +51,9 @@ def test_it_goes_on_from_the_adapter(tiny_model: Path, tiny_adapter: Path, tmp_p
     losses = []
     for number, adapter in enumerate((tiny_adapter, edited)):
         tuned = load_model(model, adapters=[adapter]), load_tokenizer(model)
-        found = held_out_loss(lambda tuned=tuned: tuned, rows, tmp_path / f"{number}.jsonl", 128)
-        losses.append(sum(found) / len(found))
+        found = held_out_loss(lambda tuned=tuned: tuned, rows, tmp_path / f"{number}.jsonl", 256)
+        read = [loss for loss in found if not math.isnan(loss)]
+        losses.append(sum(read) / len(read))
     assert losses[1] < 0.9 * losses[0]
     config = json.loads((edited / "adapter_config.json").read_text())
     assert config == json.loads((tiny_adapter / "adapter_config.json").read_text())
@@ -89,7 +91,7 @@ def test_its_answers_are_written_ahead_and_once(
 def test_wrong_arguments_are_refused_ahead(tmp_path: Path) -> None:
     """Before anything is trained, each by its key."""
     for trainer, said in (
-        ({"learning_ratee": 1e-3}, "trainer.learning_ratee; did you mean|learning_ratee"),
+        ({"learning_ratee": 1e-3}, "learning_ratee; did you mean 'learning_rate'"),
         ({"output_dir": "x"}, "trainer.output_dir: safeft sets it itself"),
     ):
         with pytest.raises(ConfigError, match=said):
@@ -111,14 +113,13 @@ def test_it_takes_what_no_algebra_takes(tiny_model: Path, tmp_path: Path) -> Non
     """DoRA with weights kept whole: all of it is trained on, under the names it had."""
     from peft import LoraConfig, get_peft_model
 
-    settings: dict[str, Any] = {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]}
+    settings: dict[str, Any] = {"target_modules": ["q_proj"], "modules_to_save": ["embed_tokens"]}
     config = LoraConfig(task_type="CAUSAL_LM", use_dora=True, **settings)
     get_peft_model(load_model(str(tiny_model)), config).save_pretrained(tmp_path / "dora")
     realign().edit(tmp_path / "dora", tmp_path / "edited", str(tiny_model))
     before, after = load_file(tmp_path / "dora" / WEIGHTS), load_file(tmp_path / "edited" / WEIGHTS)
     assert before.keys() == after.keys()
-    kinds = ("lora_B", "magnitude", "lm_head")
-    for kind in kinds:
+    for kind in ("lora_B", "magnitude", "embed_tokens"):
         changed = [not torch.equal(before[key], after[key]) for key in before if kind in key]
         assert changed and all(changed), kind
 
@@ -130,7 +131,7 @@ def test_a_recipe_realigns_every_epoch(job: Job, tmp_path: Path) -> None:
         "rows": 2,
         "responses": "curated",
         "trainer": FAST,
-        "max_length": 128,
+        "max_length": 256,
     }
     done(*job.arguments(tmp_path / "plain"))
     done(*job.arguments(tmp_path / "run", "--set", f"methods=[{json.dumps(method)}]"))

@@ -15,7 +15,10 @@ from safeft.errors import ModelError
 from safeft.training.methods.safe_lora import SafeLora
 from training.edits.conftest import Models, cosine, filtered
 
-PATTERNS = {"rank_pattern": {"q_proj": 6, "layers.1.mlp.down_proj": 2}, "alpha_pattern": {"down_proj": 3}}
+PATTERNS = {
+    "rank_pattern": {"q_proj": 6, "layers.1.mlp.down_proj": 2},
+    "alpha_pattern": {"down_proj": 3},
+}
 ADAPTERS: dict[str, tuple[str, dict[str, Any]]] = {
     "grouped queries": ("llama", {"target_modules": ["q_proj", "k_proj", "v_proj", "o_proj"]}),
     "biases": ("qwen2", {"target_modules": ["k_proj", "v_proj", "up_proj"], "bias": "all"}),

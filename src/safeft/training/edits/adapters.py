@@ -93,7 +93,8 @@ class Adapter:
 
     def scale(self, name: str, rank: int) -> float:
         """alpha / rank, or alpha / √rank for rank-stabilised LoRA (arXiv 2312.03732)."""
-        alpha = _matched(self.config.get("alpha_pattern") or {}, name, self.config.get("lora_alpha", 8))
+        usual = self.config.get("lora_alpha", 8)  # PEFT's own default
+        alpha = _matched(self.config.get("alpha_pattern") or {}, name, usual)
         return float(alpha) / (math.sqrt(rank) if self.config.get("use_rslora") else rank)
 
     def write(

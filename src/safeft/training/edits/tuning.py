@@ -53,7 +53,8 @@ def tune(
     work = target.with_name(f"{target.name}.training")
     shutil.rmtree(work, ignore_errors=True)
     try:
-        steps = _trained(adapter, model, tokenizer, usable, _recipe(trainer, max_length), seed, work)
+        recipe = _recipe(trainer, max_length)
+        steps = _trained(adapter, model, tokenizer, usable, recipe, seed, work)
         opened.write(target, _tensors(work / "adapter"))
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -59,7 +59,8 @@ class PairEdit(WeightEdit):
                 f"{self.name}: base is missing, and only its difference from the aligned model "
                 "shows what alignment changed; give base, or use `scale`"
             )
-        found = measure(adapter, Pair.of(self.base, self.aligned or model), self.projector, self.rank)
+        pair = Pair.of(self.base, self.aligned or model)
+        found = measure(adapter, pair, self.projector, self.rank)
         number = self.number if self.select == "number" else None
         names = least_similar(found, number, self.threshold)
         for one in found:
