@@ -142,7 +142,9 @@ def edit(given: argparse.Namespace) -> dict[str, Any]:
         "mib_before": round(before / 2**20),
         # Of the edit alone: making the pair needs a layer of it at once.
         "mib_peak_of_the_edit": round(peak[0] / 2**20),
-        "mib_peak_of_the_process": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10),
+        "mib_peak_of_the_process": round(
+            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+        ),
         "torch": torch.__version__,
     }
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from comparison.conftest import once
 from processes import Command, done, refused
+
+from comparison.conftest import once
 
 METHODS = "scale,safe_lora,safe_merge"
 
@@ -46,12 +47,19 @@ def repairing(
     tiny_model: Path,
     tiny_adapter: Path,
 ) -> Repairing:
-    """The tiny model as aligned, another as its base, and an adapter of another rank as safety."""
+    """The tiny model as aligned, one that differs in one direction as its base, a safety adapter.
+
+    What alignment changed is of rank 1, so that no update agrees with it.
+    """
     import torch
     from peft import LoraConfig, get_peft_model
 
     folder = tmp_path_factory.mktemp("repairing")
-    tiny_llama(seed=5).save_pretrained(folder / "base")
+    base = tiny_llama()
+    for value in base.parameters():
+        if value.dim() == 2:
+            value.data += 0.1 * torch.outer(value.data[:, 0], value.data[0])
+    base.save_pretrained(folder / "base")
     tiny_tokenizer.save_pretrained(folder / "base")
     config = LoraConfig(
         r=3, target_modules=["q_proj"], init_lora_weights=False, task_type="CAUSAL_LM"
@@ -65,9 +73,12 @@ def repairing(
 @pytest.fixture(scope="session")
 def repaired(tmp_path_factory: pytest.TempPathFactory, repairing: Repairing) -> Path:
     """A finished repair, never interrupted."""
-    return once(
-        tmp_path_factory, "repaired", lambda folder: done(*repairing.arguments(folder / "run"))
-    ) / "run"
+    return (
+        once(
+            tmp_path_factory, "repaired", lambda folder: done(*repairing.arguments(folder / "run"))
+        )
+        / "run"
+    )
 
 
 def rows(output: Path) -> dict[str, dict[str, str]]:
@@ -122,21 +133,22 @@ def test_the_report_tells_all(repaired: Path) -> None:
     pick = json.loads((repaired / "repair.json").read_text())["pick"]
     for name in ("report.md", "report.html"):
         text = (repaired / name).read_text()
-        assert f"{pick} (pick)" in text and f"Pick: {pick}, with not refused" in text
+        assert f"{pick} (often incoherent, pick)" in text
+        assert f"Pick: {pick}, with not refused" in text
         assert text.index("Frontier") < text.index("Verdict")
 
 
-def test_another_epsilon_only_picks_again(
-    repaired: Path, repairing: Repairing, tmp_path: Path
-) -> None:
+def test_another_epsilon_only_picks_again(repairing: Repairing, tmp_path: Path) -> None:
     """Nothing is edited or asked a second time."""
-    output = shutil.copytree(repaired, tmp_path / "run")
-    before = {path: path.stat().st_mtime_ns for path in output.rglob("verdicts.*")}
-    done(*repairing.arguments(output, "--epsilon", 100))
+    output = tmp_path / "run"
+    command = repairing.arguments(output, "--methods", "scale")
+    done(*command)
+    kept = [*output.rglob("verdicts.*"), *output.glob("edits/*/*")]
+    before = {path: path.stat().st_mtime_ns for path in kept}
+    done(*command, "--epsilon", 100)
     assert json.loads((output / "repair.json").read_text())["epsilon"] == 100
-    found = rows(output)
-    assert all(one["within_epsilon"] == "True" for one in found.values())
-    assert {path: path.stat().st_mtime_ns for path in output.rglob("verdicts.*")} == before
+    assert all(one["within_epsilon"] == "True" for one in rows(output).values())
+    assert {path: path.stat().st_mtime_ns for path in kept} == before
 
 
 def test_after_kill_9_it_goes_on_to_the_same_frontier(

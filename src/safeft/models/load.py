@@ -193,7 +193,7 @@ def _converted(adapter: Path) -> str:
         "adapter_model.bin is a pickle; convert it without running its code: "
         '`python -c "import torch, safetensors.torch as s; '
         f"s.save_file(torch.load('{pickled}', weights_only=True), "
-        f"'{pickled.with_suffix('.safetensors')}')\"`"
+        f"'{pickled.with_suffix('.safetensors')}', {{'format': 'pt'}})\"`"
     )
 
 

@@ -15,6 +15,7 @@ from safeft.training.methods.context import Context
 from safeft.training.methods.method import InferenceMethod, WeightEdit
 from safeft.training.schema import Recipe
 
+
 def checkpoints(work: Path) -> list[Path]:
     """The checkpoints that are whole, in order; the trainer writes its state file last."""
     found = [path for path in work.glob("checkpoint-*") if _whole(path / "trainer_state.json")]

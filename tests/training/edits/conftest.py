@@ -77,7 +77,7 @@ class Models:
         model = PeftModel.from_pretrained(loaded(self.aligned), adapter)
         found = {}
         for name, module in model.named_modules():
-            if "default" in getattr(module, "active_adapters", ()) and hasattr(module, "scaling"):
+            if hasattr(module, "get_delta_weight"):
                 update = module.get_delta_weight("default").detach().double()
                 short = name.removeprefix("base_model.model.")
                 found[short] = update.T if self._turned(name) else update

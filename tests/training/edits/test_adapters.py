@@ -83,9 +83,7 @@ def test_a_pickle_is_refused_with_the_way_out(llama: Models, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("file", "content"), [(CONFIG, "{"), (CONFIG, "[]"), (WEIGHTS, "no tensors")]
 )
-def test_damaged_files_are_named(
-    file: str, content: str, llama: Models, tmp_path: Path
-) -> None:
+def test_damaged_files_are_named(file: str, content: str, llama: Models, tmp_path: Path) -> None:
     """A file cut short is no traceback."""
     adapter = shutil.copytree(llama.adapter("cut", target_modules=["q_proj"]), tmp_path / "cut")
     (adapter / file).write_text(content)

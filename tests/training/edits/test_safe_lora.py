@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from pydantic import ValidationError
 
-from safeft.errors import ModelError
+from safeft.errors import ConfigError, ModelError
+from safeft.training import load_recipe
 from safeft.training.methods.safe_lora import SafeLora
 from training.edits.conftest import Models, cosine, filtered
 
@@ -178,12 +178,22 @@ def test_a_pair_that_does_not_fit_is_refused(
         SafeLora(name="safe_lora", base=aligned).edit(adapter, target, aligned)
     with pytest.raises(ModelError, match=r"no weight model.layers.0.self_attn.q_proj.weight"):
         SafeLora(name="safe_lora", base=str(models("gpt2").base)).edit(adapter, target, aligned)
-    with pytest.raises(ModelError, match=r"has shape \(192, 192\), and the adapter's update"):
+    with pytest.raises(ModelError, match=r"has shape \(256, 256\), and the adapter's update"):
         SafeLora(name="safe_lora", base="testbed:base").edit(adapter, target, aligned)
     assert not target.exists()
 
 
-def test_without_a_base_it_says_why_it_needs_one() -> None:
-    """When the recipe is read, not after training."""
-    with pytest.raises(ValidationError, match="base is missing, and only the difference"):
-        SafeLora(name="safe_lora")
+def test_without_a_base_it_says_why_it_needs_one(llama: Models, tmp_path: Path) -> None:
+    """When the recipe is read, by its key, and in Python when it is used."""
+    with pytest.raises(ConfigError, match=r"methods\.0\.base: missing; safe_lora compares"):
+        load_recipe("safe_lora", ["methods.0.base=null"])
+    adapter = llama.adapter("alone", target_modules=["q_proj"])
+    with pytest.raises(ConfigError, match="base is missing, and only its difference"):
+        SafeLora(name="safe_lora").edit(adapter, tmp_path / "edited", str(llama.aligned))
+
+
+def test_two_edits_that_pick_modules_are_refused_together() -> None:
+    """The second would judge what the first has left."""
+    methods = "[{name: safe_lora, base: b}, {name: safe_merge, base: b, safety_adapter: s}]"
+    with pytest.raises(ConfigError, match="safe_lora and safe_merge both pick the modules"):
+        load_recipe("baseline", [f"methods={methods}"])

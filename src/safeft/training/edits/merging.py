@@ -61,8 +61,8 @@ def _stacked(
     part: list[tuple[float, LoraModule]], rank: int, scale: float
 ) -> tuple[Tensor, Tensor]:
     """A and B of that rank whose scale · B A is the weighted sum."""
-    from torch.nn.functional import pad
     import torch
+    from torch.nn.functional import pad
 
     a = torch.cat([one.a for _, one in part])
     b = torch.cat([one.b * (share * one.scale / scale) for share, one in part], dim=1)
