@@ -60,7 +60,9 @@ def system_prompt_of(adapter: Path) -> str:
     try:
         bundle = read_json(path)
     except StoredError as error:
-        raise ModelError(f"{path}: is no JSON; mend it, or delete it to serve without it") from error
+        raise ModelError(
+            f"{path}: is no JSON; mend it, or delete it to serve without it"
+        ) from error
     prompt = bundle.get("system_prompt") if isinstance(bundle, dict) else None
     if not isinstance(prompt, str) or set(bundle) != {"system_prompt"}:
         raise ModelError(

@@ -80,7 +80,9 @@ def _loaded(point: EntryPoint) -> type[Method]:
     if inspect.isabstract(method):
         raise TypeError("fills no slot: derive it from DataMethod, LossMethod or another slot's")
     if name_of(method) != point.name:
-        raise TypeError(f"must declare `name: Literal[{point.name!r}]`, as its entry point is called")
+        raise TypeError(
+            f"must declare `name: Literal[{point.name!r}]`, as its entry point is called"
+        )
     return method
 
 

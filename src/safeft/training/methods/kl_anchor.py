@@ -95,7 +95,7 @@ class _OnSafety(Term):
 
 
 def divergence(reference: Any, log_p: Any) -> Any:
-    """KL(reference ‖ p) of each token, in nats: (tokens, vocabulary) log-probabilities → (tokens)."""
+    """KL(reference ‖ p) in nats: log-probabilities (tokens, vocabulary) → (tokens)."""
     from torch.nn.functional import kl_div
 
     return kl_div(log_p, reference, reduction="none", log_target=True).sum(-1)
