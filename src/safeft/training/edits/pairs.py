@@ -115,7 +115,7 @@ def _local(source: Source) -> dict[str, Path]:
     if (folder / _INDEX).is_file():
         named: dict[str, str] = read_json(folder / _INDEX)["weight_map"]
         return {key: folder / file for key, file in named.items()}
-    found = {}
+    found: dict[str, Path] = {}
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, "pt") as file:
             found |= dict.fromkeys(file.keys(), path)

@@ -67,7 +67,8 @@ def _measured(module: LoraModule, change: Tensor, projector: Projector, rank: in
 
 def filtered(change: Tensor, b: Tensor) -> Tensor:
     """C B with C = V Vᵀ / ‖V‖_F, for V (outputs, inputs) and B (outputs, rank)."""
-    return change @ (change.T @ b) / change.norm()
+    made: Tensor = change @ (change.T @ b) / change.norm()
+    return made
 
 
 def kept(change: Tensor, b: Tensor, rank: int) -> Tensor:
