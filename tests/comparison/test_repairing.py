@@ -47,19 +47,12 @@ def repairing(
     tiny_model: Path,
     tiny_adapter: Path,
 ) -> Repairing:
-    """The tiny model as aligned, one that differs in one direction as its base, a safety adapter.
-
-    What alignment changed is of rank 1, so that no update agrees with it.
-    """
+    """The tiny model as aligned, another as its base, and an adapter of another rank as safety."""
     import torch
     from peft import LoraConfig, get_peft_model
 
     folder = tmp_path_factory.mktemp("repairing")
-    base = tiny_llama()
-    for value in base.parameters():
-        if value.dim() == 2:
-            value.data += 0.1 * torch.outer(value.data[:, 0], value.data[0])
-    base.save_pretrained(folder / "base")
+    tiny_llama(seed=5).save_pretrained(folder / "base")
     tiny_tokenizer.save_pretrained(folder / "base")
     config = LoraConfig(
         r=3, target_modules=["q_proj"], init_lora_weights=False, task_type="CAUSAL_LM"

@@ -13,6 +13,7 @@ from safeft.training.methods.safe_lora import SafeLora
 from safeft.training.methods.safe_merge import SafeMerge
 from safeft.training.methods.scale import Scale
 
+MERGED_SHARE = 0.5  # of the modules, those least similar to alignment
 REALIGNED_ROWS = 128  # harmful rows at strength 1, with as many look-alikes
 
 
@@ -66,6 +67,9 @@ def _safe_merge(wanted: Repair, strength: float, modules: int) -> WeightEdit:
         base=wanted.base,
         safety_adapter=wanted.safety_adapter,
         safety_weight=strength,
+        # Not by the paper's threshold: of how low cosines are, each pair has its own idea.
+        select="number",
+        number=max(1, round(MERGED_SHARE * modules)),
     )
 
 
