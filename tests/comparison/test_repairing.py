@@ -184,6 +184,7 @@ def test_what_cannot_be_edited_is_refused_by_name(repairing: Repairing, tmp_path
         (["--strengths", "0,1"], "expected numbers above 0 and up to 1"),
         (["--strengths", "half"], "expected numbers above 0 and up to 1"),
         (["--base", "nowhere/"], "nowhere/"),
+        (["--safety-adapter", "nowhere"], "adapter nowhere: no adapter_config.json"),
         (["--suite", "safeft-45"], "did you mean 'safeft-44'"),
         (["--test-data", "nowhere.jsonl"], "nowhere.jsonl"),
         (["--set", "recipes=[baseline]"], "data: recipes need training data"),

@@ -51,6 +51,8 @@ def repair(
     anything is edited, RunError when `output` holds another repair.
     """
     opened = open_adapter(wanted.adapter)
+    if wanted.safety_adapter:
+        open_adapter(Path(wanted.safety_adapter))
     tried = list(candidates(wanted, len(opened.names)))
     matrix = _matrix(wanted, settings, {ORIGINAL: wanted.adapter})
     place = output / COMPARISON

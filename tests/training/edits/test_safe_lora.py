@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +11,15 @@ from typing import Any
 import pytest
 import torch
 
+from processes import done, refused
+
 from safeft.errors import ConfigError, ModelError
 from safeft.training import load_recipe
 from safeft.training.methods.safe_lora import SafeLora
+from training.conftest import Job
 from training.edits.conftest import Models, cosine, filtered
 
+WEIGHTS = "adapter_model.safetensors"
 PATTERNS = {
     "rank_pattern": {"q_proj": 6, "layers.1.mlp.down_proj": 2},
     "alpha_pattern": {"down_proj": 3},
@@ -190,6 +195,26 @@ def test_without_a_base_it_says_why_it_needs_one(llama: Models, tmp_path: Path) 
     adapter = llama.adapter("alone", target_modules=["q_proj"])
     with pytest.raises(ConfigError, match="base is missing, and only its difference"):
         SafeLora(name="safe_lora").edit(adapter, tmp_path / "edited", str(llama.aligned))
+
+
+def test_a_recipe_edits_every_epoch(
+    job: Job, tiny_llama: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Through the command line: each epoch's adapter is what the edit makes of the plain one."""
+    tiny_llama(seed=5).save_pretrained(tmp_path / "base")
+    edit = {"name": "safe_lora", "base": str(tmp_path / "base"), "number": 2}
+    done(*job.arguments(tmp_path / "plain"))
+    done(*job.arguments(tmp_path / "run", "--set", f"methods=[{json.dumps(edit)}]"))
+    facts = json.loads((tmp_path / "run/train.json").read_text())
+    for epoch in ("epoch-1", "epoch-2"):
+        plain, made = (tmp_path / one / "adapter" / epoch for one in ("plain", "run"))
+        notes = SafeLora(**edit).edit(plain, tmp_path / "again", str(job.model))
+        weights = [(at / WEIGHTS).read_bytes() for at in (made, tmp_path / "again", plain)]
+        assert weights[0] == weights[1] != weights[2]
+        assert facts["methods"]["safe_lora"][epoch] == notes
+    absent = json.dumps(edit | {"base": str(tmp_path)})
+    said = refused(*job.arguments(tmp_path / "other", "--set", f"methods=[{absent}]"))
+    assert "no *.safetensors" in said and not (tmp_path / "other/log.json").exists()
 
 
 def test_two_edits_that_pick_modules_are_refused_together() -> None:
