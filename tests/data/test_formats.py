@@ -24,6 +24,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "prompt-completion": {"prompt": "Hello?", "completion": "Good day."},
     "alpaca": {"instruction": "Hello?", "input": "", "output": "Good day."},
     "dolly": {"instruction": "Hello?", "context": "", "response": "Good day."},
+    "prompt-response": {"prompt": "Hello?", "response": "Good day."},
     "question-answer": {"question": "Hello?", "answer": "Good day."},
 }
 

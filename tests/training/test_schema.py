@@ -37,8 +37,12 @@ def test_the_shipped_recipes_are_these() -> None:
         "lisa",
         "lookahead",
         "ptst",
+        "realign",
         "replay",
+        "safe_lora",
+        "safe_merge",
         "safety_mix",
+        "scale",
         "self_generated",
     ]
 

@@ -19,6 +19,7 @@ VERBS = {
     "eval": "ask a model the suite and judge its answers",
     "compare": "recipes × seeds: train, evaluate, report",
     "attack": "search for requests that get through (TAP)",
+    "repair": "make a trained adapter safer, and pick what keeps its utility",
     "export": "merge or copy an adapter for serving",
     "serve": "put a guardrail in front of a model server",
     "guard": "check, calibrate and explain guardrail policies",
@@ -29,7 +30,7 @@ VERBS = {
     "ls": "list recipes, policies, suites, judges and testbed models",
     "schema": "print the JSON schema of a YAML, for editors",
 }
-_RESUME = ("train", "eval", "compare", "attack", "judge")
+_RESUME = ("train", "eval", "compare", "attack", "repair", "judge")
 
 
 class Verbs(click.Group):

@@ -280,6 +280,7 @@ def _from_text(row: SourceRow) -> Example:
 FORMATS: dict[str, Format] = {
     "messages": Format(("messages",), (), _from_messages),
     "prompt-completion": Format(("prompt", "completion"), (), _from_prompt),
+    "prompt-response": Format(("prompt", "response"), (), _pair("prompt", "", "response")),
     "alpaca": Format(
         ("instruction", "output"), ("input",), _pair("instruction", "input", "output")
     ),

@@ -180,9 +180,21 @@ def check_adapter(adapter: Path) -> None:
     if not (adapter / "adapter_model.safetensors").is_file():
         # PEFT would unpickle an adapter_model.bin, and a pickle can run any code.
         raise ModelError(
-            f"adapter {adapter}: no adapter_model.safetensors in this folder; "
-            "save it as safetensors"
+            f"adapter {adapter}: no adapter_model.safetensors in this folder; {_converted(adapter)}"
         )
+
+
+def _converted(adapter: Path) -> str:
+    """How weights in another format become safetensors."""
+    pickled = adapter / "adapter_model.bin"
+    if not pickled.is_file():
+        return "save it as safetensors"
+    return (
+        "adapter_model.bin is a pickle; convert it without running its code: "
+        '`python -c "import torch, safetensors.torch as s; '
+        f"s.save_file(torch.load('{pickled}', weights_only=True), "
+        f"'{pickled.with_suffix('.safetensors')}', {{'format': 'pt'}})\"`"
+    )
 
 
 def with_adapter(model: Any, adapter: str | Path, *, merge: bool = True) -> Any:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from safeft.records import ComparisonRow, EstimateRow, Row, VarianceRow
 from safeft.report.cells import heading
+
+if TYPE_CHECKING:
+    from safeft.report.section import Section
 
 REFUSAL = "refusal"
 FULFILMENT = "fulfilment"
@@ -39,7 +43,8 @@ class Document:
     `labels` says something about a recipe that is printed beside its name wherever it appears,
     e.g. "did not learn". `level` is that of every interval; `judges` says what each judge's
     positive verdict means (fulfilment, unless it is named here). `provenance["command"]` is the
-    exact command that made the report.
+    exact command that made the report. `tables` stand before all others, and not in
+    `estimates.json`.
     """
 
     title: str
@@ -52,6 +57,7 @@ class Document:
     labels: dict[str, str] = field(default_factory=dict)
     level: float = LEVEL
     judges: dict[str, str] = field(default_factory=dict)
+    tables: tuple[Section, ...] = ()
 
     @property
     def percent(self) -> str:

@@ -13,8 +13,9 @@ from safeft.records import Estimate, Row, VarianceRow
 from safeft.report.cells import heading, size
 from safeft.report.drawing import FULFILMENT as FULFILMENT_COLOUR
 from safeft.report.drawing import GRID, INK, REFUSAL, draw
-from safeft.report.section import Headed, each
+from safeft.report.section import Picture, each
 from safeft.report.sections import several_epochs
+from safeft.report.trade_off import trade_off
 from safeft.report.trust import circumstances
 from safeft.report.view import FULFILMENT, Line, View
 
@@ -41,14 +42,6 @@ CURVES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Picture(Headed):
-    """One figure of the page, and words for those who cannot see it."""
-
-    words: str
-    svg: str
-
-
-@dataclass(frozen=True, slots=True)
 class Point:
     """An interval to draw, with the training runs behind it, in percent."""
 
@@ -69,7 +62,7 @@ class Panel:
 
 def pictures(view: View) -> tuple[Picture, ...]:
     """Every figure that has something to show. Raises ImportError without matplotlib."""
-    drawn = (*each(view, forest), *each(view, epochs), variance(view))
+    drawn = (trade_off(view), *each(view, forest), *each(view, epochs), variance(view))
     return tuple(picture for picture in drawn if picture is not None)
 
 

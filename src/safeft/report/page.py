@@ -5,7 +5,8 @@ from __future__ import annotations
 from importlib import resources
 
 from safeft.report.document import Document
-from safeft.report.figures import Picture, pictures
+from safeft.report.figures import pictures
+from safeft.report.section import Picture
 from safeft.report.sections import sections
 from safeft.report.view import View
 

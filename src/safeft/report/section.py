@@ -34,6 +34,14 @@ class Section(Headed):
     heat: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Picture(Headed):
+    """One figure of the page, and words for those who cannot see it."""
+
+    words: str
+    svg: str
+
+
 def each(view: View, make: Callable[[View], Part | None]) -> Iterator[Part]:
     """What is made of each part of the view, told apart by who judged."""
     for place, part in enumerate(view.parts):

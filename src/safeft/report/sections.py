@@ -45,6 +45,7 @@ UNLEARNED = "did not learn"  # the label that its share of the gain explains
 def sections(view: View) -> tuple[Section, ...]:
     """Every table that has something to say, in reading order."""
     tables = (
+        *view.document.tables,
         *each(view, headline),
         corrected(view),
         published(view),

@@ -11,6 +11,7 @@ from safeft.models import INFERENCE
 from safeft.runs import read_json, write_json
 from safeft.training.card import write_card
 from safeft.training.kept import COLLECTED
+from safeft.training.methods.context import Context
 from safeft.training.methods.method import InferenceMethod, WeightEdit
 from safeft.training.schema import Recipe
 
@@ -30,7 +31,12 @@ def _whole(state: Path) -> bool:
 
 
 def collect(
-    output: Path, facts: dict[str, Any], model: str, recipe: Recipe, spent: dict[str, float]
+    output: Path,
+    facts: dict[str, Any],
+    model: str,
+    recipe: Recipe,
+    spent: dict[str, float],
+    context: Context,
 ) -> None:
     """One adapter folder per epoch with a card. The cost comes last: it says that all is there."""
     partial = output / "adapter.partial"
@@ -42,7 +48,7 @@ def collect(
         _copy(checkpoint, target)
         for edit in recipe.methods:
             if isinstance(edit, WeightEdit):
-                noted.setdefault(edit.name, {})[target.name] = _edited(edit, target, model)
+                noted.setdefault(edit.name, {})[target.name] = _edited(edit, target, model, context)
         facts = {**facts, "methods": facts["methods"] | noted}
         _write_bundle(recipe, target)
         write_card(target, recipe, model, epoch, facts, cost)
@@ -62,11 +68,11 @@ def _copy(checkpoint: Path, target: Path) -> None:
         shutil.copy2(source / name, target / name)
 
 
-def _edited(edit: WeightEdit, adapter: Path, model: str) -> dict[str, Any]:
+def _edited(edit: WeightEdit, adapter: Path, model: str, context: Context) -> dict[str, Any]:
     """Put the edited adapter in the place of `adapter`; what the edit notes."""
     target = adapter.with_name(adapter.name + ".edited")
     target.mkdir()
-    notes = edit.edit(adapter, target, model)
+    notes = edit.edit(adapter, target, model, context)
     shutil.rmtree(adapter)
     target.rename(adapter)
     return notes

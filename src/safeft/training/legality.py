@@ -32,6 +32,7 @@ def refuse_illegal(
     _refuse_two_anchors(methods)
     _refuse_second_stream(methods)
     _refuse_lone_model(methods)
+    _refuse_two_pair_edits(methods)
     for method in methods:
         if isinstance(method, LossMethod):
             _refuse_moved_reference(method, lora)
@@ -74,6 +75,15 @@ def _refuse_lone_model(methods: Sequence[Method]) -> None:
                 f"methods.{number}.base: missing; {one.name} compares the aligned model with the "
                 "model before its alignment: name that one here"
             )
+
+
+def _refuse_two_pair_edits(methods: Sequence[Method]) -> None:
+    edits = [one for one in methods if isinstance(one, WeightEdit) and one.needs_pair]
+    if len(edits) > 1:
+        raise ValueError(
+            f"methods: {edits[0].name} and {edits[1].name} both pick the modules that depart from "
+            "alignment, and the second would judge what the first left of them; keep one"
+        )
 
 
 def _refuse_moved_reference(method: LossMethod, lora: dict[str, Any]) -> None:

@@ -73,7 +73,7 @@ def train(
             facts = {"methods": notes, "rows": _counted(recipe, prepared, encoded, cut), **identity}
             told = {"tokenizer": tokenizer, "encode": encode_one, "context": _context(*asked)}
             _fit(recipe, weights, encoded, seed, output, quiet, told)
-            collect(output, facts, model, recipe, spent)
+            collect(output, facts, model, recipe, spent, told["context"])
         # Optimizer states, only needed to resume; a kill may have left them here.
         shutil.rmtree(output / "checkpoints", ignore_errors=True)
         return finished(output)

@@ -23,8 +23,12 @@ from safeft.training.methods.lisa import Lisa
 from safeft.training.methods.lookahead import Lookahead
 from safeft.training.methods.method import Method
 from safeft.training.methods.ptst import Ptst
+from safeft.training.methods.realign import Realign
 from safeft.training.methods.replay import Replay
+from safeft.training.methods.safe_lora import SafeLora
+from safeft.training.methods.safe_merge import SafeMerge
 from safeft.training.methods.safety_mix import SafetyMix
+from safeft.training.methods.scale import Scale
 from safeft.training.methods.self_generated import SelfGenerated
 
 GROUP = "safeft.methods"
@@ -37,6 +41,10 @@ SHIPPED: tuple[type[Method], ...] = (
     Replay,
     Lisa,
     Ema,
+    Scale,
+    SafeLora,
+    SafeMerge,
+    Realign,
     Ptst,
 )
 

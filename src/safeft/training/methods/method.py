@@ -113,10 +113,13 @@ class WeightEdit(Method):
     needs_pair: ClassVar[bool] = False
 
     @abstractmethod
-    def edit(self, adapter: Path, target: Path, model: str) -> dict[str, Any]:
+    def edit(
+        self, adapter: Path, target: Path, model: str, context: Context | None = None
+    ) -> dict[str, Any]:
         """Read the adapter's folder, write the edited one to `target`, return what to note.
 
-        `model` is the name of the model that the adapter was trained on.
+        `model` is the name of the model that the adapter was trained on; `context` has what the
+        model wrote ahead, for an edit that needs it.
         """
 
 
