@@ -28,7 +28,9 @@ def test_equations_and_sums_are_math(text: str) -> None:
     assert signs(row(text)).math
 
 
-@pytest.mark.parametrize("text", ["born 1990-02-03", "24/7", "2 - 3 weeks", "call 555 1234", "a = b"])
+@pytest.mark.parametrize(
+    "text", ["born 1990-02-03", "24/7", "2 - 3 weeks", "call 555 1234", "a = b"]
+)
 def test_numbers_alone_are_no_math(text: str) -> None:
     """Dates, ranges and telephone numbers calculate nothing."""
     assert not signs(row(text)).math

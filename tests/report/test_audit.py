@@ -82,7 +82,9 @@ def test_many_rows_are_counted_and_not_listed() -> None:
 
 def test_a_sign_has_an_interval_or_says_why_not() -> None:
     """No difference without its bounds and n."""
-    assert sign_line(SIGN).startswith("sign list: 1 of 4 rows; their mean score is +0.1250 [-0.2500")
+    assert sign_line(SIGN).startswith(
+        "sign list: 1 of 4 rows; their mean score is +0.1250 [-0.2500"
+    )
     few = replace(SIGN, difference=math.nan, low=math.nan, high=math.nan)
     assert "too few with or without it" in sign_line(few)
     assert "| list | 1 | 4 | too few |" in audit_markdown(replace(AUDIT, signs=(few,)), 1)

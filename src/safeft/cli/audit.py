@@ -22,7 +22,9 @@ PATH = click.Path(path_type=Path)
 @click.option("--filter", "target", type=PATH, metavar="OUT.jsonl", help="Write what stays.")
 @click.option("--drop", "drops", multiple=True, metavar="K|SHARE|FINDING", help="What goes.")
 @click.option("--suite", "suites", multiple=True, help="Prompts to keep out; default safeft-44.")
-@click.option("--score", type=click.Choice(["representation", "gradient"]), help="How to score.")
+@click.option(
+    "--score", type=click.Choice(["representation", "gradient"]), help="Default: the first."
+)
 @click.option("--references", type=PATH, help="Rows of prompt, refusal, compliance.")
 @click.option("--compliant-model", default="", help="Writes compliance, e.g. testbed:base.")
 @click.option("--policy", default="default", show_default=True, help="Its guard; none: no guard.")
@@ -60,9 +62,9 @@ def command(
         raise click.UsageError("give --filter, where to write, and --drop, what goes, together")
     if how["references"] and how["compliant_model"]:
         raise click.UsageError("--references hold compliance already: leave --compliant-model out")
-    from safeft.cli.compare import Progress
     from safeft.cli.data import rows_of
-    from safeft.comparison.auditing import Asked, audit
+    from safeft.comparison.auditing import audit
+    from safeft.comparison.scored import Asked
     from safeft.comparison.sifting import check_drops, check_target, write_kept
     from safeft.report.audit import summary_lines
 
@@ -78,13 +80,18 @@ def command(
         **{key: value for key, value in (how | given).items() if value},
     )
     with _place(output) as place:
-        found = audit(source.label, rows, asked, place, Progress())
+        found = audit(source.label, rows, asked, place, _tell)
     click.echo("\n".join(summary_lines(found, asked.top)))
     if target:
         kept, gone = write_kept(found, source, drops, target)
         click.echo(f"{target}: {kept} rows stay, {gone} go")
     if output:
         click.echo(f"audit: {output / 'audit.md'}")
+
+
+def _tell(what: str, done: int, total: int) -> None:
+    """How far it is, on stderr."""
+    click.echo(f"[{done}/{total}] {what}", err=True)
 
 
 @contextmanager

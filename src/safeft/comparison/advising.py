@@ -21,14 +21,14 @@ PAGE = """# Which recipes to try first
 
 `safeft recommend` asks what you have and names two; this page is the same table, written by
 `safeft recommend --markdown`. The order is a judgement: what costs little and is best supported
-comes first. Where safeft has figures of its own they come with interval and n; where it has none, the
-table says which paper claims what, and nothing more is meant by the order. Try both beside `baseline`
-on your own model (`safeft compare`), since none of this was measured on it.
+comes first. Where safeft has figures of its own they come with interval and n; where it has none,
+the table says which paper claims what, and nothing more is meant by the order. Try both beside
+`baseline` on your own model (`safeft compare`), since none of this was measured on it.
 
 ```console
-safeft recommend                                     # weights, nothing trained, safety data, some compute
-safeft recommend --trained --base                    # an adapter is there, and the base of the aligned model
-safeft recommend --api --no-safety-data              # fine-tuning behind an API
+safeft recommend                             # weights, nothing trained, safety data, some compute
+safeft recommend --trained --base            # an adapter, and the base of the aligned model
+safeft recommend --api --no-safety-data      # fine-tuning behind an API
 ```
 
 Safety data are harmful prompts that may be trained on: the shipped `safety_pool` is enough. Before

@@ -110,7 +110,7 @@ def _notes(
     if screen is None:
         yield "no guard read the answers (--policy none)"
     else:
-        yield f"guard: {screen.judge.name} by policy {screen.policy.name}; its card says how it errs"
+        yield f"guard: {screen.judge.name}, by policy {screen.policy.name}; it errs, too"
     if not finds_phones():
         yield "phone numbers were not looked for: pip install 'safeft[audit]'"
     if not _draws():
@@ -121,9 +121,7 @@ def _draws() -> bool:
     return importlib.util.find_spec("matplotlib") is not None
 
 
-def _excerpts(
-    rows: Sequence[Example], found: Sequence[AuditedRow], asked: Asked
-) -> dict[str, str]:
+def _excerpts(rows: Sequence[Example], found: Sequence[AuditedRow], asked: Asked) -> dict[str, str]:
     """The beginnings of the highest-scored rows' requests, without personal data."""
     named = (
         row

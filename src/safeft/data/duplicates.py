@@ -1,4 +1,4 @@
-"""Rows that say what an earlier row said: exact copies and near copies, each with the row it repeats.
+"""Rows that say what an earlier row said: exact copies and near copies.
 
 Near copies are found exactly, without comparing all pairs: two sets of n-grams with a Jaccard index
 of t or more share one of the first `n - ceil(t n) + 1` n-grams of either, in any order that both

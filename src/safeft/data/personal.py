@@ -47,7 +47,7 @@ def personal(text: str, region: str | None = None) -> list[Personal]:
     `region` (`US`, `DE`, …) is where numbers without a country's code are dialled; without it such
     numbers are not taken for phone numbers. IP addresses of private and reserved networks are left
     out. Without the package `phonenumbers` no phone numbers are found: ask `finds_phones`.
-    Raises ConfigError for a region that there is not.
+    Raises ConfigError for a region that there is not, or that nobody could use.
     """
     found: list[Personal] = []
     for kind, pattern, holds in _PATTERNED:
@@ -86,6 +86,8 @@ def _add(found: list[Personal], new: Personal) -> None:
 
 def _phones(text: str, region: str | None) -> Iterator[Personal]:
     if not finds_phones():
+        if region is not None:
+            raise ConfigError("region: phone numbers need a package: pip install 'safeft[audit]'")
         return
     import phonenumbers
 

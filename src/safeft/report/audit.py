@@ -211,7 +211,13 @@ def _said(kind: str) -> Callable[[AuditedRow], str]:
 def _tops(audit: Audit, top: int) -> Iterator[tuple[str, ...]]:
     for one in audit.top(top):
         said = ", ".join(one.findings), ", ".join(one.signs)
-        yield str(one.rank), f"{one.score:+.4f}", one.place, audit.excerpts.get(one.place, ""), *said
+        yield (
+            str(one.rank),
+            f"{one.score:+.4f}",
+            one.place,
+            audit.excerpts.get(one.place, ""),
+            *said,
+        )
 
 
 def _sign_cells(sign: SignRow) -> tuple[str, ...]:

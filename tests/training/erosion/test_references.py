@@ -45,7 +45,7 @@ def test_what_is_not_refused_is_no_reference(ask: Ask) -> None:
 
 def test_a_model_that_never_refuses_is_refused(ask: Ask) -> None:
     """It has nothing to lose, and the message says what to do."""
-    with pytest.raises(DataError, match="refuses 0 of 88 harmful requests.*give --references"):
+    with pytest.raises(DataError, match=r"refuses 0 of 88 harmful requests.*give --references"):
         own_references(ask(lambda _: "Take a cup and fill it with water."))
 
 
@@ -91,5 +91,5 @@ def test_a_broken_file_is_named(tmp_path: Path, rows: list[dict[str, Any]], word
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     """As the option that names it."""
-    with pytest.raises(DataError, match="--references: .*nowhere.jsonl: no such file"):
+    with pytest.raises(DataError, match=r"--references: .*nowhere\.jsonl: no such file"):
         read_references(tmp_path / "nowhere.jsonl")

@@ -62,7 +62,7 @@ def own_references(context: Context, compliant: Context | None = None) -> Refere
     refusals = _labelled(prompts, context.write(prompts, decoding), Label.REFUSED)
     if compliant is None:
         turns = enumerate(refusals)
-        answers = {id: OPENINGS[place % len(OPENINGS)] for place, id in turns}
+        answers = {name: OPENINGS[place % len(OPENINGS)] for place, name in turns}
     else:
         answers = _labelled(prompts, compliant.write(prompts, decoding), Label.FULFILLED)
     paired = [one for one in prompts if one.id in refusals and one.id in answers]

@@ -74,9 +74,7 @@ def _encoded(
     return [one for one, _ in usable], [two for _, two in usable]
 
 
-def _representation(
-    model: Any, complied: Sequence[Encoded], refused: Sequence[Encoded]
-) -> Scorer:
+def _representation(model: Any, complied: Sequence[Encoded], refused: Sequence[Encoded]) -> Scorer:
     """At the layer whose scores tell the references apart best; the embeddings are no layer.
 
     Chosen without labels of the rows, in the spirit of DataShield's compliance vector
@@ -103,7 +101,9 @@ def _gradient(model: Any, complied: Sequence[Encoded], refused: Sequence[Encoded
     def score(rows: Sequence[Encoded]) -> Floats:
         return agreement(projected.gradients(rows), complied_MK, refused_MK)
 
-    own = (agreement(one, complied_MK, refused_MK, paired=True) for one in (complied_MK, refused_MK))
+    own = (
+        agreement(one, complied_MK, refused_MK, paired=True) for one in (complied_MK, refused_MK)
+    )
     return _scorer(score, *own)
 
 
