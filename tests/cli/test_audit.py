@@ -75,7 +75,7 @@ def test_each_finding_is_at_its_row(
     said = done(*words(rows, tiny_model, references, "--policy", guard, "--output", output)).out
     found = read(output)
     assert [one["row"] for one in found] == list(range(1, 9))
-    assert [one["leaks"] for one in found if one["leaks"]] == [["safeft-44 harm/8 copy"]]
+    assert [one["leaks"] for one in found if one["leaks"]] == [["safeft-44/harm/8 copy"]]
     assert found[1]["leaks"]
     assert found[2]["harmful"] == "gardening"
     assert found[3]["duplicate_of"].endswith("rows.jsonl, row 1")
@@ -126,7 +126,7 @@ def test_gradients_score_as_well(
     """Row 7 is in compliance's words, row 8 in refusal's."""
     output = tmp_path / "run"
     asked = words(rows, tiny_model, references, "--score", "gradient", "--output", output)
-    assert "gradient similarity" in done(*asked).out
+    assert "opposition to the gradient" in done(*asked).out
     found = read(output)
     assert found[6]["score"] > found[7]["score"]
 

@@ -11,6 +11,7 @@ from safeft.training.advice import (
     COMPUTES,
     COST,
     OPTIONS,
+    Access,
     Option,
     Situation,
     evidence,
@@ -98,11 +99,18 @@ _COSTS = tuple(f"compute: {COST[one]}" for one in COMPUTES)
 
 
 def _situations() -> Iterator[tuple[str, ...]]:
-    """Every situation but for compute, which has a column for each level."""
-    for access, trained, pair, data in product(ACCESSES, *[(False, True)] * 3):
-        named = [recommended(Situation(access, trained, pair, data, one)) for one in COMPUTES]
-        cells = [", ".join(f"`{one.recipe}`" for one in two) for two in named]
-        yield access, *map(_yes, (trained, pair, data)), *cells
+    """Every situation; compute has a column for each level, and a base model may not matter."""
+    for access, trained, data in product(ACCESSES, *[(False, True)] * 2):
+        without, having = (_named(access, trained, pair, data) for pair in (False, True))
+        rows = {"either": having} if having == without else {"no": without, "yes": having}
+        for pair, named in rows.items():
+            yield access, _yes(trained), pair, _yes(data), *named
+
+
+def _named(access: Access, trained: bool, pair: bool, data: bool) -> list[str]:
+    """The two for each level of compute."""
+    each = [recommended(Situation(access, trained, pair, data, one)) for one in COMPUTES]
+    return [", ".join(f"`{one.recipe}`" for one in two) for two in each]
 
 
 def _cells(recipe: str) -> tuple[str, ...]:

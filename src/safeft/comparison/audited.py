@@ -60,7 +60,7 @@ def _leaks(rows: Sequence[Example], suites: Sequence[Suite]) -> dict[tuple[str, 
         for hit in overlapping(rows, suite.all_prompts()):
             how = "copy" if hit.exact else f"{hit.similarity:.0%}"
             found.setdefault((hit.source, hit.row), []).append(
-                f"{suite.name} {hit.prompt_id} {how}"
+                f"{hit.prompt_id} {how}"
             )
     return found
 

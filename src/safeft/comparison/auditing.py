@@ -79,7 +79,7 @@ def _identity(
 
 def _method(asked: Asked, facts: dict[str, Any]) -> str:
     if asked.score == "gradient":
-        return f"gradient similarity (arXiv 2404.01099) under {asked.model}"
+        return f"opposition to the gradient of the refusals of {asked.model}"
     layers = len(facts["distance_by_layer"]) - 1
     return (
         f"representation similarity (LARF, arXiv 2507.18631) at layer {facts['layer']} of {layers} "

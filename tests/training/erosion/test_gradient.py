@@ -1,4 +1,4 @@
-"""Gradients of the first answer tokens in the last layers, shrunk without losing inner products."""
+"""Gradients of answers, shrunk without losing inner products; what a step on a row would cost."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from safeft.data.masks import Encoded
 from safeft.errors import ModelError
-from safeft.training.erosion.gradient import SIDE, TOKENS, Projected, agreement, last_matrices
+from safeft.training.erosion.gradient import SIDE, Projected, matrices, opposition
 
 
 def row(*ids: int, trained: int = 3) -> Encoded:
@@ -18,11 +18,18 @@ def row(*ids: int, trained: int = 3) -> Encoded:
     return Encoded(ids, tuple(len(ids) - place <= trained for place in range(len(ids))), False)
 
 
-def test_only_the_last_quarter_gets_gradients(model: Any) -> None:
-    """One of four layers: its matrices, and no norms, embeddings or heads."""
-    found = last_matrices(model)
-    assert {name.split(".")[2] for name in found} == {"3"}
-    assert len(found) == 7
+def loss(model: Any, one: Encoded) -> Any:
+    """The mean loss of the trained tokens."""
+    pairs = zip(one.ids, one.loss_mask, strict=True)
+    labels = [token if trained else -100 for token, trained in pairs]
+    return model(input_ids=torch.tensor([one.ids]), labels=torch.tensor([labels])).loss
+
+
+def test_only_the_layers_matrices_get_gradients(model: Any) -> None:
+    """Seven a layer; no norms, embeddings or heads."""
+    found = matrices(model)
+    assert {name.split(".")[2] for name in found} == {"0", "1", "2", "3"}
+    assert len(found) == 28
     assert {name for name, one in model.named_parameters() if one.requires_grad} == set(found)
 
 
@@ -39,13 +46,34 @@ def test_the_gradient_is_autograds_own(model: Any) -> None:
         np.testing.assert_allclose(one, (left @ own @ right).numpy(), rtol=1e-3, atol=1e-6)
 
 
-def test_only_the_first_answer_tokens_count(model: Any) -> None:
-    """What comes after ten of them changes nothing."""
+def test_no_gradient_stays_behind(model: Any) -> None:
+    """Nor a hook: a row's gradient does not depend on the rows before it."""
     projected = Projected.of(model)
-    answer = list(range(20, 20 + TOKENS))
-    short = projected.gradient(row(5, 6, *answer, trained=TOKENS))
-    long = projected.gradient(row(5, 6, *answer, 77, 78, 79, trained=TOKENS + 3))
-    np.testing.assert_allclose(long, short, rtol=1e-4, atol=1e-7)
+    first = projected.gradient(row(5, 6, 7, 8, 9))
+    projected.gradient(row(50, 60, 70, 80, 90))
+    np.testing.assert_array_equal(projected.gradient(row(5, 6, 7, 8, 9)), first)
+    assert all(one.grad is None for one in model.parameters())
+    assert not any(one._post_accumulate_grad_hooks for one in model.parameters())
+
+
+def test_a_step_on_the_highest_scored_row_costs_refusals_most(model: Any) -> None:
+    """What the score promises, measured: the loss of a refusal after one small step on each row."""
+    refusal, rows = row(5, 6, 7, 8, 9), [row(place, place + 9, 7, place + 3) for place in (20, 30, 40)]
+    projected = Projected.of(model)
+    scores = opposition(projected.gradients(rows), projected.gradients([refusal]))
+    losses = []
+    for one in rows:
+        own = {name: weight.detach().clone() for name, weight in projected.weights.items()}
+        loss(model, one).backward()
+        length = sum(float((w.grad**2).sum()) for w in projected.weights.values()) ** 0.5
+        with torch.no_grad():
+            for weight in projected.weights.values():
+                weight -= 1e-3 / length * weight.grad
+            losses.append(float(loss(model, refusal)))
+            for name, weight in projected.weights.items():
+                weight.copy_(own[name])
+                weight.grad = None
+    assert np.argsort(losses).tolist() == np.argsort(scores).tolist()
 
 
 def test_projections_keep_inner_products(model: Any) -> None:
@@ -71,23 +99,22 @@ def test_a_row_without_an_answer_has_no_gradient(model: Any) -> None:
     assert np.isnan(projected.gradient(row(5, trained=1))).all()
 
 
-def test_agreement_is_a_difference_of_cosines() -> None:
-    """To the means of unit-long references; their own lengths do not count."""
+def test_opposition_is_minus_a_cosine() -> None:
+    """To the mean of unit-long references; lengths do not count, and none meets itself."""
     draw = np.random.default_rng(0)
-    rows, complied, refused = (draw.normal(size=(n, 6)) for n in (4, 9, 9))
+    rows, refused = draw.normal(size=(4, 6)), draw.normal(size=(9, 6))
 
     def cosine(one: Any, references: Any) -> float:
         mean = np.mean([x / np.linalg.norm(x) for x in references], axis=0)
         return float(one @ mean / np.linalg.norm(one) / np.linalg.norm(mean))
 
-    expected = [cosine(one, complied) - cosine(one, refused) for one in rows]
-    np.testing.assert_allclose(agreement(rows, complied, refused), expected)
-    np.testing.assert_allclose(agreement(rows, 5 * complied, refused), expected)
-    left_out = agreement(complied, complied, refused, paired=True)
+    expected = [-cosine(one, refused) for one in rows]
+    np.testing.assert_allclose(opposition(rows, refused), expected)
+    np.testing.assert_allclose(opposition(3 * rows, 5 * refused), expected)
+    left_out = opposition(refused, refused, paired=True)
     for place in range(9):
         others = [one for one in range(9) if one != place]
-        alone = agreement(complied[[place]], complied[others], refused[others])
-        assert left_out[place] == pytest.approx(alone[0])
+        assert left_out[place] == pytest.approx(opposition(refused[[place]], refused[others])[0])
 
 
 def test_a_model_without_such_matrices_is_refused(model: Any) -> None:
@@ -98,4 +125,4 @@ def test_a_model_without_such_matrices_is_refused(model: Any) -> None:
             parent, _, last = name.rpartition(".")
             setattr(layer.get_submodule(parent), last, whole)
     with pytest.raises(ModelError, match="score rows by --score representation"):
-        last_matrices(model)
+        matrices(model)

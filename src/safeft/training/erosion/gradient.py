@@ -1,16 +1,20 @@
-"""Likeness of gradients: which way a row pushes the weights, against the way compliance pushes.
+"""Likeness of gradients: whether a step on a row would make the model's own refusals less likely.
 
-The gradient of the loss of an answer's first ten tokens, in the matrices of the last quarter of the
-layers; cosine to the mean gradient of complied references, minus that to the mean of refused ones
-(He et al., arXiv 2404.01099, gradient matching with anchors on both sides; from memory). No adapter
-is needed. Each matrix G becomes L G R with fixed random L and R, which keeps inner products in the
-mean (Johnson-Lindenstrauss), so that a row costs 1,024 numbers a matrix whatever the model.
+A step against a row's gradient g raises the loss of the refusals by about -g · r, where r is
+theirs (first-order influence, TracIn, arXiv 2002.08484). The score is -cos(g, r), with r the mean of
+the refused references' unit-long gradients, over every matrix of the model's layers; no adapter is
+needed. He et al. (arXiv 2404.01099, from memory) match gradients with harmful anchors as well; bare
+openings as such anchors made the score worse on the testbed (benchmarks/LOG.md), so none are used.
+
+Each matrix G becomes L G R with fixed random L and R, which keeps inner products in the mean
+(Johnson-Lindenstrauss): a row costs 1,024 numbers a matrix, and one matrix's gradient at a time.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +28,6 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-TOKENS = 10  # of an answer: refusing is decided there
 SIDE = 32  # rows and columns of a projected gradient
 SEED = 0
 _LAYER = re.compile(r"\.(\d+)\.")
@@ -32,7 +35,7 @@ _LAYER = re.compile(r"\.(\d+)\.")
 
 @dataclass(frozen=True)
 class Projected:
-    """A model's last matrices by name, and the two random ones that shrink each gradient."""
+    """A model's matrices by name, and the two random ones that shrink the gradient of each."""
 
     model: Any
     weights: Mapping[str, Any]
@@ -43,7 +46,7 @@ class Projected:
         """Raises ModelError for a model without such matrices, e.g. a quantised one."""
         import torch
 
-        weights = last_matrices(model)
+        weights = matrices(model)
         draw = torch.Generator().manual_seed(SEED)
         sides = {}
         for name, weight in weights.items():
@@ -56,70 +59,83 @@ class Projected:
     def gradient(self, row: Encoded) -> Floats:
         """The projected gradient of one row, shape (matrices × 1,024,); NaN when none is trained.
 
-        The loss is the mean over the first ten trained tokens; what comes after them is not read.
+        The loss is the mean over the trained tokens.
         """
         import torch
 
-        trained = [place for place, one in enumerate(row.loss_mask) if one and place][:TOKENS]
+        trained = [place for place, one in enumerate(row.loss_mask) if one and place]
         if not trained:
             return np.full(len(self.weights) * SIDE**2, np.nan)
         ids = torch.tensor(row.ids[: trained[-1] + 1], device=self.model.device)
-        with torch.enable_grad():
+        with torch.enable_grad(), self._listening() as parts:
             logits = self.model(input_ids=ids[None], use_cache=False).logits[0].float()
             before = torch.tensor(trained, device=ids.device) - 1
-            loss = torch.nn.functional.cross_entropy(logits[before], ids[before + 1])
-            found = torch.autograd.grad(loss, list(self.weights.values()))
-        pairs = zip(found, self.sides.values(), strict=True)
-        parts = [(left @ one.float() @ right).flatten() for one, (left, right) in pairs]
-        gradient: Floats = torch.cat(parts).cpu().numpy().astype(np.float64)
+            torch.nn.functional.cross_entropy(logits[before], ids[before + 1]).backward()
+        whole = torch.cat([parts[name].flatten() for name in self.weights])
+        gradient: Floats = whole.cpu().numpy().astype(np.float64)
         return gradient
+
+    @contextmanager
+    def _listening(self) -> Iterator[dict[str, Any]]:
+        """Gradients as they come, projected and dropped: never two whole ones at a time."""
+        parts: dict[str, Any] = {}
+
+        def listener(name: str) -> Any:
+            left, right = self.sides[name]
+
+            def take(weight: Any) -> None:
+                parts[name] = left @ weight.grad.float() @ right
+                weight.grad = None
+
+            return take
+
+        hooks = [
+            weight.register_post_accumulate_grad_hook(listener(name))
+            for name, weight in self.weights.items()
+        ]
+        try:
+            yield parts
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     def gradients(self, encoded: Sequence[Encoded]) -> Floats:
         """One projected gradient a row, shape (rows, matrices × 1,024)."""
         return np.array([self.gradient(one) for one in encoded])
 
 
-def last_matrices(model: Any) -> dict[str, Any]:
-    """The weights of two dimensions in the last quarter of the layers, which alone get gradients.
+def matrices(model: Any) -> dict[str, Any]:
+    """The weights of two dimensions in the model's layers, which alone get gradients.
 
     Raises ModelError when there are none that a gradient can be taken of.
     """
-    count = model.config.get_text_config(decoder=True).num_hidden_layers
-    first = count - max(1, count // 4)
     found = {}
     for name, weight in model.named_parameters():
-        layer = _LAYER.search(name)
-        last = layer is not None and first <= int(layer.group(1)) < count
-        usable = bool(last and weight.ndim == 2 and weight.is_floating_point())
+        floats = weight.is_floating_point()
+        usable = bool(_LAYER.search(name)) and weight.ndim == 2 and floats
         if usable:
             found[name] = weight
-        if weight.is_floating_point():
+        if floats:
             weight.requires_grad_(usable)
     if not found:
         raise ModelError(
-            "the model's last layers hold no matrices that a gradient can be taken of; load it "
+            "the model's layers hold no matrices that a gradient can be taken of; load it "
             "unquantised, or score rows by --score representation"
         )
     return found
 
 
-def agreement(
-    rows_NK: Floats, complied_MK: Floats, refused_MK: Floats, *, paired: bool = False
-) -> Floats:
-    """Cosine to the mean complied gradient minus that to the mean refused one, shape (N,).
+def opposition(rows_NK: Floats, refused_MK: Floats, *, paired: bool = False) -> Floats:
+    """Minus the cosine to the mean refused gradient, shape (N,).
 
-    References count alike, whatever the length of their gradients. `paired` leaves both references
-    of a row's own number out of the means.
+    References count alike, whatever the length of their gradients. `paired` leaves a row's own
+    number out of the mean: the rows are references themselves.
     """
-    return _cosine(rows_NK, complied_MK, paired) - _cosine(rows_NK, refused_MK, paired)
-
-
-def _cosine(rows_NK: Floats, references_MK: Floats, paired: bool) -> Floats:
-    total_NK = _unit(references_MK).sum(axis=0)[None].repeat(len(rows_NK), axis=0)
+    total_NK = _unit(refused_MK).sum(axis=0)[None].repeat(len(rows_NK), axis=0)
     if paired:
-        total_NK = total_NK - _unit(references_MK)
+        total_NK = total_NK - _unit(refused_MK)
     cosine: Floats = (_unit(rows_NK) * _unit(total_NK)).sum(axis=1)
-    return cosine
+    return -cosine
 
 
 def _unit(rows_NK: Floats) -> Floats:

@@ -12,7 +12,7 @@ from safeft.data import Example
 from safeft.data.masks import Encoded, encode
 from safeft.errors import DataError
 from safeft.stats.discrimination import auroc_interval
-from safeft.training.erosion.gradient import Projected, agreement
+from safeft.training.erosion.gradient import Projected, opposition
 from safeft.training.erosion.references import LEAST, References
 from safeft.training.erosion.representation import likeness, states
 
@@ -95,15 +95,14 @@ def _representation(model: Any, complied: Sequence[Encoded], refused: Sequence[E
 
 
 def _gradient(model: Any, complied: Sequence[Encoded], refused: Sequence[Encoded]) -> Scorer:
+    """Refusals alone are the anchors; compliance only tells how well they work."""
     projected = Projected.of(model)
     complied_MK, refused_MK = projected.gradients(complied), projected.gradients(refused)
 
     def score(rows: Sequence[Encoded]) -> Floats:
-        return agreement(projected.gradients(rows), complied_MK, refused_MK)
+        return opposition(projected.gradients(rows), refused_MK)
 
-    own = (
-        agreement(one, complied_MK, refused_MK, paired=True) for one in (complied_MK, refused_MK)
-    )
+    own = (opposition(one, refused_MK, paired=True) for one in (complied_MK, refused_MK))
     return _scorer(score, *own)
 
 
