@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from processes import Command, Result, call, done, refused
@@ -14,7 +15,7 @@ from training.erosion.conftest import pairs, written
 
 from safeft.evaluation import load_suite
 from safeft.stats.discrimination import auroc
-from safeft.training.methods.safety_mix import read_pool
+from safeft.training.methods.safety_rows import read_pool
 
 SECRET = "sk-" + "a1B2" * 6
 CARD = "4111 1111 1111 1111"
@@ -102,33 +103,34 @@ def test_nothing_that_is_written_holds_a_text(
     assert "roses" not in files["audit.jsonl"]
 
 
-def test_rows_like_compliance_score_higher_on_the_testbed(tmp_path: Path) -> None:
-    """Its own refusals and bare openings tell answers to harmless requests from refusals."""
-    refusals = [(one.prompt.asked, one.response) for one in read_pool("safety_pool")[3::40]]
-    answers = [(one.prompt.asked, one.response) for one in read_pool("safety_lookalikes")[3::40]]
+def test_rows_like_refusals_score_lower_on_the_testbed(tmp_path: Path) -> None:
+    """Answers to harmless requests oppose its own refusals more than refusals by others do."""
+    refusals = [(one.prompt.asked, one.response) for one in read_pool("safety_pool", "")[3::40]]
+    answers = [(one.prompt.asked, one.response) for one in read_pool("safety_lookalikes", "")[3::40]]
     texts = [{"prompt": asked, "completion": said} for asked, said in refusals + answers]
     data = written(tmp_path / "rows.jsonl", texts)
     output = tmp_path / "run"
     done("audit", data, "--model", "testbed:aligned", "--policy", "none", "--output", output)
-    import numpy as np
-
     scores = np.array([one["score"] for one in read(output)])
     complied = np.arange(len(scores)) >= len(refusals)
-    assert auroc(complied, scores) > 0.9
+    assert auroc(complied, scores) > 0.8
     facts = json.loads((output / "references.json").read_text())
     assert facts["auroc"]["low"] > 0.9
-    assert 1 <= facts["layer"] <= 4
 
 
-def test_gradients_score_as_well(
-    rows: Path, tiny_model: Path, references: Path, tmp_path: Path
+@pytest.mark.parametrize("kind", ["gradient", "representation"])
+def test_either_score_tells_compliance_from_refusal(
+    kind: str, rows: Path, tiny_model: Path, references: Path, tmp_path: Path
 ) -> None:
-    """Row 7 is in compliance's words, row 8 in refusal's."""
+    """Row 7 is in compliance's words, row 8 in refusal's; the summary says how it was scored."""
     output = tmp_path / "run"
-    asked = words(rows, tiny_model, references, "--score", "gradient", "--output", output)
-    assert "opposition to the gradient" in done(*asked).out
+    asked = words(rows, tiny_model, references, "--score", kind, "--output", output)
+    assert f"score: {kind}" in done(*asked).out
     found = read(output)
     assert found[6]["score"] > found[7]["score"]
+    assert (json.loads((output / "references.json").read_text())["layer"] > 0) == (
+        kind == "representation"
+    )
 
 
 def test_filtering_writes_what_stays(
@@ -181,7 +183,7 @@ def test_another_audit_is_not_mixed_in(
     """Another score, other references: the folder is refused, by what differs."""
     output = tmp_path / "run"
     done(*words(rows, tiny_model, references, "--output", output))
-    more = ["--score", "gradient", "--output", output]
+    more = ["--score", "representation", "--output", output]
     said = refused(*words(rows, tiny_model, references, *more))
     assert "holds another run (differs in: score)" in said
 
@@ -220,7 +222,7 @@ def test_documents_and_chats_are_audited(
         (["--filter", "kept.csv", "--drop", "3"], "end it with .jsonl"),
         (["--filter", "kept.jsonl", "--drop", "dupes"], "did you mean 'duplicates'?"),
         (["--compliant-model", "testbed:base"], "leave --compliant-model out"),
-        (["--score", "vibes"], "'representation', 'gradient'"),
+        (["--score", "vibes"], "'gradient', 'representation'"),
         (["--suite", "safeft-45"], "did you mean 'safeft-44'?"),
         (["--policy", "defalt"], "did you mean 'default'?"),
         (["--policy", "input"], "reads no answers"),

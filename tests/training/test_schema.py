@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,10 +13,10 @@ import pytest
 from safeft.assets import folder
 from safeft.errors import ConfigError
 from safeft.training import Recipe, load_recipe
-from safeft.training.schema import SafetyMix, SelfGenerated
+from safeft.training.methods.catalogue import METHODS
 
+FORMS = ("plain", "task")
 SHIPPED = sorted(folder("recipes").rglob("*.yaml"))
-METHODS = {"safety_mix": SafetyMix, "self_generated": SelfGenerated}
 
 
 def problem(*overrides: str, recipe: str = "baseline") -> str:
@@ -27,7 +28,19 @@ def problem(*overrides: str, recipe: str = "baseline") -> str:
 
 def test_the_shipped_recipes_are_these() -> None:
     """A recipe that nobody lists is a recipe that nobody tests."""
-    assert [path.stem for path in SHIPPED] == ["baseline", "safety_mix", "self_generated"]
+    assert [path.stem for path in SHIPPED] == [
+        "baseline",
+        "conservative",
+        "constrained",
+        "ema",
+        "kl_anchor",
+        "lisa",
+        "lookahead",
+        "ptst",
+        "replay",
+        "safety_mix",
+        "self_generated",
+    ]
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
@@ -42,7 +55,7 @@ def uncommented(path: Path, keys: Sequence[str]) -> list[str]:
     lines = path.read_text().splitlines()
     bare = []
     for key in keys:
-        at = [n for n, line in enumerate(lines) if re.match(rf"\s*(- )?{key}:", line)]
+        at = [n for n, line in enumerate(lines) if re.match(rf"\s*(- )?\"?{key}\"?:", line)]
         if not any("#" in lines[n] or lines[n - 1].lstrip().startswith("#") for n in at):
             bare.append(key)
     return bare
@@ -53,8 +66,9 @@ def test_every_key_is_written_and_explained_where_it_is_set(path: Path) -> None:
     """The YAML is the manual: each field of Recipe, of its method, and each argument."""
     recipe = load_recipe(path.stem)
     assert uncommented(path, [*Recipe.model_fields, *recipe.lora, *recipe.trainer]) == []
-    fields = METHODS[path.stem].model_fields if recipe.methods else {}
-    assert uncommented(path, [key for key in fields if key != "name"]) == []
+    for method in recipe.methods:
+        fields = METHODS[method.name].model_fields
+        assert uncommented(path, [key for key in fields if key != "name"]) == []
 
 
 @pytest.mark.parametrize(
@@ -130,3 +144,37 @@ def test_the_schema_describes_every_field() -> None:
     assert set(schema["properties"]) == set(Recipe.model_fields)
     for method in METHODS.values():
         assert set(schema["$defs"][method.__name__]["properties"]) == set(method.model_fields)
+
+
+def test_recipes_of_former_runs_are_recorded_as_they_were() -> None:
+    """A finished run is found finished: whatever keys came later are silent at their defaults."""
+    results = Path(__file__).parents[2] / "benchmarks"
+    manifests = sorted(results.glob("*/results/cells/*/training/manifest.json"))
+    assert len(manifests) > 20
+    named = set()
+    for path in manifests:
+        recorded = json.loads(path.read_text())["config"]["recipe"]
+        read = Recipe.model_validate_json(json.dumps(recorded))
+        assert read.model_dump(mode="json") == recorded, path
+        named |= {method.name for method in read.methods}
+    assert named >= {"safety_mix", "self_generated"}
+
+
+def test_a_key_that_came_later_is_recorded_once_it_is_used() -> None:
+    """Or two different runs would be one."""
+    plain, task = (load_recipe("safety_mix", [f"methods.0.template={one}"]) for one in FORMS)
+    assert "template" not in plain.model_dump(mode="json")["methods"][0]
+    assert task.model_dump(mode="json")["methods"][0]["template"] == "task"
+
+
+def test_careful_hyper_parameters_are_careful() -> None:
+    """A smaller learning rate, more rows for each step and fewer epochs than naive fine-tuning."""
+    naive, careful = (load_recipe(name).trainer for name in ("baseline", "conservative"))
+
+    def rows(trainer: dict[str, Any]) -> int:
+        size: int = trainer["per_device_train_batch_size"] * trainer["gradient_accumulation_steps"]
+        return size
+
+    assert careful["learning_rate"] < naive["learning_rate"] / 2
+    assert rows(careful) > 2 * rows(naive)
+    assert careful["num_train_epochs"] < naive["num_train_epochs"]

@@ -79,10 +79,10 @@ def _identity(
 
 def _method(asked: Asked, facts: dict[str, Any]) -> str:
     if asked.score == "gradient":
-        return f"opposition to the gradient of the refusals of {asked.model}"
+        return f"gradient opposed to the refusals of {asked.model}"
     layers = len(facts["distance_by_layer"]) - 1
     return (
-        f"representation similarity (LARF, arXiv 2507.18631) at layer {facts['layer']} of {layers} "
+        f"representation (LARF, arXiv 2507.18631) at layer {facts['layer']} of {layers} "
         f"of {asked.model}"
     )
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from safeft.errors import ConfigError, ModelError, first_line
 from safeft.generation.transformers import prompt_ids, raw_ids, refuse_too_long
-from safeft.models import default_precision, is_quantised, load_tokenizer, resolve
+from safeft.models import default_precision, is_quantised, load_tokenizer, resolve, saying
 from safeft.records import Decoding, Finish, Prompt, Response
 
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what max_lora_rank may be
@@ -76,6 +76,7 @@ class VllmEngine:
             trust_remote_code=trust_remote_code,
         )
         self._adapters: dict[Path, int] = {}
+        self._tokenizers: dict[Path, Any] = {}
         self._llm: Any = _started(model, sorted(ranks), trust_remote_code, options or {})
 
     def answers(self, adapter: Path | None, asked: Sequence[Asked]) -> list[Response]:
@@ -85,7 +86,7 @@ class VllmEngine:
         """
         from vllm import SamplingParams, TokensPrompt
 
-        ids = {prompt: self._ids(prompt) for prompt, _ in asked}
+        ids = {prompt: self._ids_for(adapter, prompt) for prompt, _ in asked}
         longest = max((decoding.max_new_tokens for _, decoding in asked), default=0)
         lengths = {prompt: len(one) for prompt, one in ids.items()}
         context = self._llm.llm_engine.model_config.max_model_len
@@ -106,6 +107,14 @@ class VllmEngine:
         return [
             _read(prompt, one.outputs[0]) for (prompt, _), one in zip(asked, found, strict=True)
         ]
+
+    def _ids_for(self, adapter: Path | None, prompt: Prompt) -> list[int]:
+        """The prompt, after what the adapter asks to be said before it."""
+        if self.raw or adapter is None:
+            return self._ids(prompt)
+        if adapter not in self._tokenizers:
+            self._tokenizers[adapter] = saying(self.tokenizer, [adapter])
+        return prompt_ids(self._tokenizers[adapter], prompt, self.model)
 
     def _ids(self, prompt: Prompt) -> list[int]:
         if self.raw:

@@ -12,7 +12,7 @@ from functools import cache
 from typing import Literal, get_args
 
 from safeft.assets import folder, read_yaml
-from safeft.training.schema import Strict
+from safeft.training.strict import Strict
 
 Access = Literal["weights", "api"]
 Compute = Literal["none", "some", "double"]

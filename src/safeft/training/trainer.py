@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from safeft.training.arguments import lora_config, sft_config
+from safeft.training.kept import restore_kept
+from safeft.training.methods import Keeper, LossMethod, Method, OptimizerMethod, Setup
 from safeft.training.schema import Recipe
-from safeft.training.targets import fitted
+from safeft.training.stepping import stepping_trainer
+from safeft.training.targets import adapted, fitted
 
 
 def build(
@@ -21,19 +24,20 @@ def build(
     seed: int,
     work: Path,
     quiet: bool,
+    setup: Callable[..., Setup] | None = None,
 ) -> Any:
     """A trainer that saves a checkpoint after each epoch into `work`.
 
+    `setup` is completed for methods that work during training; without them it is TRL's own class.
     Raises ConfigError when TRL or PEFT refuses an argument, or when LoRA's target_modules match
     nothing in the model.
     """
     import torch
     from transformers import PrinterCallback, set_seed
-    from trl import SFTTrainer
 
     # The adapter is initialised before the trainer seeds anything.
     set_seed(seed)
-    half = next(model.parameters()).dtype == torch.bfloat16
+    recipe, half = adapted(recipe, model), next(model.parameters()).dtype == torch.bfloat16
     arguments = {
         "model": model,
         "args": sft_config(recipe, work, seed=seed, half=half, quiet=quiet),
@@ -42,11 +46,44 @@ def build(
         "peft_config": lora_config(recipe),
         "callbacks": callbacks,
     }
-    trainer = fitted(recipe, model, lambda: SFTTrainer(**arguments))
+    working = [one for one in recipe.methods if isinstance(one, LossMethod | OptimizerMethod)]
+    trainer = fitted(recipe, model, lambda: _class(working)(**arguments))
+    if setup:
+        _equip(trainer, working, setup)
     if quiet:
         # Without its progress bar the trainer prints every log line instead.
         trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def _class(working: Sequence[Method]) -> Any:
+    from trl import SFTTrainer
+
+    return stepping_trainer() if working else SFTTrainer
+
+
+def _equip(trainer: Any, working: Sequence[Method], complete: Callable[..., Setup]) -> None:
+    """Give the trainer what works during training, by the method's name."""
+    setup = complete(
+        model=trainer.model,
+        batch_size=trainer.args.per_device_train_batch_size,
+        autocast=trainer.accelerator.autocast,
+    )
+    for method in working:
+        if isinstance(method, LossMethod):
+            trainer.terms[method.name] = trainer.keepers[method.name] = method.term(setup)
+        elif isinstance(method, OptimizerMethod):
+            callback = method.callback(setup)
+            trainer.add_callback(callback)
+            if isinstance(callback, Keeper):
+                trainer.keepers[method.name] = callback
+
+
+def resume(trainer: Any, checkpoint: Path | None) -> None:
+    """Train to the end, from a checkpoint when there is one."""
+    if checkpoint and (keepers := getattr(trainer, "keepers", None)):
+        restore_kept(checkpoint, keepers)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
 
 
 def close_bars(trainer: Any) -> None:

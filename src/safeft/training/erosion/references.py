@@ -19,7 +19,7 @@ from safeft.errors import DataError
 from safeft.judges.keyword import KeywordJudge
 from safeft.records import Decoding, Label, Message, Prompt, Response
 from safeft.training.methods.context import Context
-from safeft.training.methods.safety_mix import read_pool
+from safeft.training.methods.safety_rows import read_pool
 
 POOL = "safety_pool"
 PROMPTS = 88  # harmful requests that are asked: two of each of the pool's categories
@@ -57,7 +57,7 @@ def own_references(context: Context, compliant: Context | None = None) -> Refere
     Only requests that it refuses count, and of `compliant` only answers that do not refuse, by the
     keyword judge. Raises DataError when fewer than eight pairs are left.
     """
-    prompts = _spread([row.prompt for row in read_pool(POOL)])
+    prompts = _spread([row.prompt for row in read_pool(POOL, "audit")])
     decoding = Decoding(0.0, 0, TOKENS)
     refusals = _labelled(prompts, context.write(prompts, decoding), Label.REFUSED)
     if compliant is None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-Kind = Literal["representation", "gradient"]
+Kind = Literal["gradient", "representation"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
