@@ -48,7 +48,7 @@ $(RUN):
 	touch $@
 
 $(TOOLS): $(RUN)
-	$(BIN)/python $(INSTALL) -c constraints.txt -e '.[offline,openai,report,serve,inspect,lm-eval,dev]'
+	$(BIN)/python $(INSTALL) -c constraints.txt -e '.[audit,offline,openai,report,serve,inspect,lm-eval,dev]'
 	touch $@
 endif
 

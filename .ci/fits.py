@@ -11,7 +11,7 @@ from pathlib import Path
 
 EXTRAS = {
     "demo": ("offline", "report"),
-    "test": ("offline", "openai", "report", "serve", "inspect", "lm-eval", "dev"),
+    "test": ("audit", "offline", "openai", "report", "serve", "inspect", "lm-eval", "dev"),
 }
 
 

@@ -15,6 +15,8 @@ import click
 from safeft.errors import SafeftError, did_you_mean
 
 VERBS = {
+    "recommend": "which two recipes to try first, and why",
+    "audit": "which training rows would erode refusals, leak or repeat",
     "train": "fine-tune a model with a recipe",
     "eval": "ask a model the suite and judge its answers",
     "compare": "recipes × seeds: train, evaluate, report",
@@ -30,7 +32,7 @@ VERBS = {
     "ls": "list recipes, policies, suites, judges and testbed models",
     "schema": "print the JSON schema of a YAML, for editors",
 }
-_RESUME = ("train", "eval", "compare", "attack", "repair", "judge")
+_RESUME = ("audit", "train", "eval", "compare", "attack", "repair", "judge")
 
 
 class Verbs(click.Group):

@@ -81,35 +81,37 @@ def _line(hit: Overlap) -> str:
     return f"{hit.source}, row {hit.row}: {kind} prompt {hit.prompt_id}"
 
 
-def _words(text: str) -> tuple[str, ...]:
+def words(text: str) -> tuple[str, ...]:
+    """The words of a text, whatever its case, spacing and punctuation."""
     return tuple(_WORD.findall(unicodedata.normalize("NFKC", text).casefold()))
 
 
-def _grams(words: tuple[str, ...]) -> set[tuple[str, ...]]:
-    return {words[start : start + WORDS] for start in range(len(words) - WORDS + 1)}
+def grams(said: tuple[str, ...]) -> set[tuple[str, ...]]:
+    """The word 5-grams of a text; none when it is shorter."""
+    return {said[start : start + WORDS] for start in range(len(said) - WORDS + 1)}
 
 
 def _index(prompts: Sequence[Prompt]) -> _Index:
     index = _Index()
     for number, prompt in enumerate(prompts):
-        words = _words(prompt.text)
-        grams = _grams(words)
-        if words:
-            index.exact.setdefault(words, prompt.id)
-        for gram in grams:
+        said = words(prompt.text)
+        found = grams(said)
+        if said:
+            index.exact.setdefault(said, prompt.id)
+        for gram in found:
             index.grams[gram].append(number)
-        index.sizes.append(len(grams))
+        index.sizes.append(len(found))
         index.ids.append(prompt.id)
     return index
 
 
 def _closest(item: Example, index: _Index, threshold: float) -> Overlap | None:
-    asked = [_words(text) for text in item.requests]
-    for words in asked:
-        if words in index.exact:
-            return Overlap(item.source, item.row, index.exact[words], 1.0, exact=True)
+    asked = [words(text) for text in item.requests]
+    for said in asked:
+        if said in index.exact:
+            return Overlap(item.source, item.row, index.exact[said], 1.0, exact=True)
     shared: Counter[int] = Counter()
-    for gram in set().union(*map(_grams, asked)):
+    for gram in set().union(*map(grams, asked)):
         shared.update(index.grams.get(gram, ()))
     ranked = [(count / index.sizes[number], -number) for number, count in shared.items()]
     similarity, number = max(ranked, default=(0.0, 0))

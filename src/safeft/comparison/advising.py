@@ -1,0 +1,127 @@
+"""`safeft recommend` in words, and the page docs/recommend.md: one table says both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import product
+
+from safeft.report.markdown import escape
+from safeft.training.advice import (
+    ACCESSES,
+    COMPUTES,
+    COST,
+    OPTIONS,
+    Access,
+    Option,
+    Situation,
+    evidence,
+    recommended,
+)
+
+PAGE = """# Which recipes to try first
+
+`safeft recommend` asks what you have and names two; this page is the same table, written by
+`safeft recommend --markdown`. The order is a judgement: what costs little and is best supported
+comes first. Where safeft has figures of its own they come with interval and n; where it has none,
+the table says which paper claims what, and nothing more is meant by the order. Try both beside
+`baseline` on your own model (`safeft compare`), since none of this was measured on it.
+
+```console
+safeft recommend                             # weights, nothing trained, safety data, some compute
+safeft recommend --trained --base            # an adapter, and the base of the aligned model
+safeft recommend --api --no-safety-data      # fine-tuning behind an API
+```
+
+Safety data are harmful prompts that may be trained on: the shipped `safety_pool` is enough. Before
+either of the two, `safeft audit` says which rows of the data are likely to do harm.
+"""
+
+
+def advice(have: Situation) -> Iterator[str]:
+    """The two recipes with their evidence, and how to try them, line by line."""
+    known, named = evidence(), recommended(have)
+    yield f"You have: {have}."
+    for place, one in enumerate(named, 1):
+        yield f"{place}. {one.recipe} ({one.slot}; {one.when}; {COST[one.compute]})"
+        yield f"   {one.does}"
+        yield f"   evidence: {known[one.recipe]}"
+    yield "try:"
+    yield from (f"  {line}" for line in commands(have, named))
+
+
+def commands(have: Situation, named: Sequence[Option]) -> Iterator[str]:
+    """What to type, names of yours in capitals."""
+    edits = [one.recipe for one in named if one.slot == "weights"]
+    if edits:
+        base = " --base BASE" if have.pair else ""
+        yield (
+            f"safeft repair ADAPTER --model MODEL{base} --methods {','.join(edits)} "
+            "--output runs/repair"
+        )
+    trained = [one.recipe for one in named if one.slot != "weights"]
+    if have.access == "api":
+        for recipe in trained:
+            yield (
+                f"safeft train {recipe} --provider openai --model MODEL --data DATA "
+                f"--output runs/{recipe}"
+            )
+    elif trained:
+        yield (
+            f"safeft compare --recipes baseline,{','.join(trained)} --model MODEL --data DATA "
+            "--output runs/first"
+        )
+
+
+def advice_markdown() -> str:
+    """docs/recommend.md."""
+    known = evidence()
+    options = [
+        (f"`{one.recipe}`", one.slot, one.when, one.needs, COST[one.compute], one.does)
+        for one in OPTIONS
+    ]
+    parts = [
+        PAGE.rstrip(),
+        "## What to try first",
+        _table(("access", "trained already", "base model", "safety data", *_COSTS), _situations()),
+        "## What each needs",
+        _table(("recipe", "slot", "when", "needs", "costs", "what it does"), options),
+        "## Evidence",
+        "Completed from the committed comparisons (`recipes/data/evidence.yaml`).",
+        _table(
+            ("recipe", "measured by us", "claimed", "by"),
+            [_cells(one.recipe) for one in OPTIONS if one.recipe in known],
+        ),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+_COSTS = tuple(f"compute: {COST[one]}" for one in COMPUTES)
+
+
+def _situations() -> Iterator[tuple[str, ...]]:
+    """Every situation; compute has a column for each level, and a base model may not matter."""
+    for access, trained, data in product(ACCESSES, *[(False, True)] * 2):
+        without, having = (_named(access, trained, pair, data) for pair in (False, True))
+        rows = {"either": having} if having == without else {"no": without, "yes": having}
+        for pair, named in rows.items():
+            yield access, _yes(trained), pair, _yes(data), *named
+
+
+def _named(access: Access, trained: bool, pair: bool, data: bool) -> list[str]:
+    """The two for each level of compute."""
+    each = [recommended(Situation(access, trained, pair, data, one)) for one in COMPUTES]
+    return [", ".join(f"`{one.recipe}`" for one in two) for two in each]
+
+
+def _cells(recipe: str) -> tuple[str, ...]:
+    one = evidence()[recipe]
+    return f"`{recipe}`", one.measured or "not yet", one.claimed, one.source
+
+
+def _yes(have: bool) -> str:
+    return "yes" if have else "no"
+
+
+def _table(columns: Sequence[str], rows: Iterator[tuple[str, ...]] | list[tuple[str, ...]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(escape(cell) for cell in line)} |" for line in lines)
