@@ -1,0 +1,60 @@
+"""Who writes the answers of self-generated data: the model here, or the model at its endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+from safeft.errors import ConfigError
+from safeft.generation import Generator
+from safeft.generation.schema import Endpoint, installed
+from safeft.models import default_precision, load_model, load_tokenizer
+from safeft.training.identity import model_identity
+from safeft.training.schema import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """A model by its identity; `generator` makes what asks it, on first use."""
+
+    identity: str
+    generator: Callable[[], Generator]
+
+
+def no_writer() -> Writer:
+    """Nobody: enough for recipes in which the model writes nothing."""
+
+    def refuse() -> Generator:
+        raise ConfigError("a method of the recipe has the model write answers: name it (--model)")
+
+    return Writer("", refuse)
+
+
+def endpoint_writer(model: str, url: str, settings: Endpoint | None = None) -> Writer:
+    """The model that an OpenAI-compatible endpoint serves under this name.
+
+    Raises ConfigError when the key or the client is missing, before anything is asked.
+    """
+    from safeft.generation.endpoint import EndpointGenerator
+
+    installed(url)
+    asking = EndpointGenerator(url, model, settings)
+    return Writer(f"{model}@{url}", lambda: asking)
+
+
+def local_writer(recipe: Recipe, model: str, *, trust_remote_code: bool = False) -> Writer:
+    """The model of a folder, a Hub id or the testbed, loaded once and only when it is asked.
+
+    Raises ModelError when there is none of that name.
+    """
+
+    def load() -> Generator:
+        from safeft.generation.transformers import TransformersGenerator
+
+        tokenizer = load_tokenizer(model, trust_remote_code=trust_remote_code)
+        precision = default_precision() if recipe.precision == "auto" else recipe.precision
+        weights = load_model(model, precision=precision, trust_remote_code=trust_remote_code)
+        return TransformersGenerator(weights, tokenizer, model)
+
+    return Writer(model_identity(model), cache(load))
