@@ -17,9 +17,9 @@ from safeft.data.taxonomy import DOMAINS, domain_of
 from safeft.errors import DataError
 from safeft.records import Prompt
 from safeft.training import added_rows, load_recipe
-from safeft.training.methods import Applied, Context, apply
-from safeft.training.methods.safety_mix import read_pool
-from safeft.training.schema import SafetyMix
+from safeft.training.methods import Applied, Context
+from safeft.training.methods.safety_mix import SafetyMix
+from safeft.training.methods.safety_rows import read_pool
 from training.conftest import chats
 
 TASK = chats([(f"How do I grow plant {n}?", f"Water it {n} times a week.") for n in range(200)])
@@ -71,7 +71,7 @@ def test_the_share_is_of_all_rows_after_mixing(
     ask: Asking, share: float, lookalikes: float
 ) -> None:
     """harmful / all is the share to the nearest row, whatever the look-alikes; none is lost."""
-    applied = apply(mix(share=share, lookalikes=lookalikes), TASK, ask(aligned))
+    applied = mix(share=share, lookalikes=lookalikes).apply(TASK, ask(aligned))
     found, everything = len(harmful(applied)), len(applied.examples)
     assert abs(found - share * everything) <= 1
     assert len(added(applied)) - found == round(found * lookalikes)
@@ -105,7 +105,7 @@ def test_the_arithmetic_of_the_share(rows: int, share: float, lookalikes: float)
 @pytest.mark.parametrize("count", [4, 8, 11, 30])
 def test_the_domains_are_balanced(ask: Asking, count: int) -> None:
     """Counts of the four domains differ by one at most, and so do the categories inside one."""
-    applied = apply(mix(share=count / (200 + count), lookalikes=0), TASK, ask(aligned))
+    applied = mix(share=count / (200 + count), lookalikes=0).apply(TASK, ask(aligned))
     drawn = categories(harmful(applied))
     assert len(drawn) == count
     domains = Counter(map(domain_of, drawn))
@@ -123,14 +123,14 @@ def test_the_domains_are_balanced_also_when_the_model_answers_many_of_one(ask: A
         answers = prompt.domain == DOMAINS[3] and int(prompt.id.rpartition("-")[2]) % 2
         return ANSWER if answers else aligned(prompt)
 
-    applied = apply(mix(share=0.05, lookalikes=0), TASK, ask(leaky))
+    applied = mix(share=0.05, lookalikes=0).apply(TASK, ask(leaky))
     domains = Counter(map(domain_of, categories(harmful(applied))))
     assert max(domains.values()) - min(domains[one] for one in DOMAINS) <= 1
 
 
 def test_categories_without_a_row_are_reported(ask: Asking) -> None:
     """With fewer rows than categories the rest is named, in the taxonomy's order."""
-    applied = apply(mix(share=0.05), TASK, ask(aligned))
+    applied = mix(share=0.05).apply(TASK, ask(aligned))
     missing = applied.notes["categories_without_a_row"]
     assert set(missing) | set(categories(harmful(applied))) == {str(n) for n in range(1, 45)}
     assert not set(missing) & set(categories(harmful(applied)))
@@ -144,8 +144,8 @@ def test_only_refused_prompts_and_answered_lookalikes_are_used(ask: Asking) -> N
         odd = int(prompt.id.rpartition("-")[2]) % 2
         return aligned(prompt) if odd else (ANSWER if aligned(prompt) == REFUSAL else REFUSAL)
 
-    applied = apply(mix(share=0.05), TASK, ask(mixed))
-    pools = {name: {one.prompt.text for one in read_pool(name)} for name in ("safety_pool",)}
+    applied = mix(share=0.05).apply(TASK, ask(mixed))
+    pools = {name: {one.prompt.text for one in read_pool(name, "safety_mix")} for name in ("safety_pool",)}
     for one in added(applied):
         refuses = one.messages[-1].content == REFUSAL
         assert refuses == (one.messages[0].content in pools["safety_pool"])
@@ -163,12 +163,12 @@ def test_a_model_that_does_neither_is_refused(
 ) -> None:
     """Too few refusals or answers of its own: the message says what to change."""
     with pytest.raises(DataError, match=words):
-        apply(mix(share=0.05), TASK, ask(script))
+        mix(share=0.05).apply(TASK, ask(script))
 
 
 def test_the_draw_is_seeded(ask: Asking) -> None:
     """The same seed gives the same rows in the same order, another seed others."""
-    drawn = [apply(mix(share=0.05, seed=seed), TASK, ask(aligned)).examples for seed in (0, 0, 1)]
+    drawn = [mix(share=0.05, seed=seed).apply(TASK, ask(aligned)).examples for seed in (0, 0, 1)]
     assert drawn[0] == drawn[1]
     assert {one.messages[0] for one in drawn[0]} != {one.messages[0] for one in drawn[2]}
     assert [one for one in drawn[0] if one in TASK] != TASK, "the rows are shuffled"
@@ -180,8 +180,7 @@ def test_curated_responses_are_the_pools(ask: Asking, pool: Callable[..., str]) 
         {"prompt": f"Harm {n}?", "category": str(n), "response": f"No. {n}"} for n in (1, 6, 25)
     ]
     context = ask(lambda _: pytest.fail("the model is asked"))
-    applied = apply(
-        mix(share=0.01, lookalikes=0, responses="curated", pool=pool(rows)), TASK, context
+    applied = mix(share=0.01, lookalikes=0, responses="curated", pool=pool(rows)).apply(TASK, context
     )
     assert {one.messages[-1].content for one in added(applied)} <= {"No. 1", "No. 6", "No. 25"}
     assert len(added(applied)) == 2
@@ -194,7 +193,7 @@ def test_a_pool_from_which_nothing_is_drawn_needs_no_responses(
     harm = pool([{"prompt": "A?", "category": "1", "response": "No."}])
     bare = pool([{"prompt": "B?", "category": "1"}], "bare")
     chosen = {"pool": harm, "lookalike_pool": bare, "lookalikes": 0.0}
-    applied = apply(mix(share=0.001, responses="curated", **chosen), TASK, ask(aligned))
+    applied = mix(share=0.001, responses="curated", **chosen).apply(TASK, ask(aligned))
     assert len(added(applied)) == 1
 
 
@@ -202,7 +201,7 @@ def test_a_category_may_hold_any_character(ask: Asking, pool: Callable[..., str]
     """A drawn category is never reported as missing."""
     rows = pool([{"prompt": "A?", "category": "C#: code", "response": "No."}])
     chosen = {"pool": rows, "lookalikes": 0.0, "responses": "curated"}
-    notes = apply(mix(share=0.001, **chosen), TASK, ask(aligned)).notes
+    notes = mix(share=0.001, **chosen).apply(TASK, ask(aligned)).notes
     assert notes["categories_without_a_row"] == []
 
 
@@ -214,14 +213,14 @@ def test_curated_without_a_response_is_refused(ask: Asking, pool: Callable[..., 
         {"prompt": "C?", "category": "25", "response": ""},
     ]
     with pytest.raises(DataError, match=r"2 rows of .* have no `response` \(first: pool-2\)"):
-        apply(mix(share=0.01, responses="curated", pool=pool(rows)), TASK, ask(aligned))
+        mix(share=0.01, responses="curated", pool=pool(rows)).apply(TASK, ask(aligned))
 
 
 def test_a_curated_pool_that_is_too_small_is_refused(ask: Asking, pool: Callable[..., str]) -> None:
     """The model is not blamed for rows that nobody has written."""
     rows = [{"prompt": "A?", "category": "1", "response": "No."}]
     with pytest.raises(DataError, match=r"11 rows of .* are wanted, but it holds 1; lower"):
-        apply(mix(share=0.05, responses="curated", pool=pool(rows)), TASK, ask(aligned))
+        mix(share=0.05, responses="curated", pool=pool(rows)).apply(TASK, ask(aligned))
 
 
 @pytest.mark.parametrize(
@@ -241,7 +240,7 @@ def test_a_broken_pool_is_refused_by_its_row(
     path = tmp_path / "mine.jsonl"
     path.write_text(rows)
     with pytest.raises(DataError) as caught:
-        apply(mix(pool=str(path)), TASK, ask(aligned))
+        mix(pool=str(path)).apply(TASK, ask(aligned))
     assert "mine.jsonl, " in str(caught.value)
     assert words in str(caught.value)
 
@@ -249,7 +248,7 @@ def test_a_broken_pool_is_refused_by_its_row(
 def test_an_unknown_pool_is_refused_with_the_nearest(ask: Asking) -> None:
     """Shipped pools are known by name."""
     with pytest.raises(DataError, match="no pool 'safety_pol'; did you mean 'safety_pool'"):
-        apply(mix(pool="safety_pol"), TASK, ask(aligned))
+        mix(pool="safety_pol").apply(TASK, ask(aligned))
 
 
 def test_a_pool_of_another_taxonomy_keeps_its_own_domains(
@@ -260,8 +259,8 @@ def test_a_pool_of_another_taxonomy_keeps_its_own_domains(
     rows = [{"prompt": f"{kind} {n}?", "category": kind} for kind, n in kinds]
     rows.append({"prompt": "x?", "category": "1", "domain": "mine"})
     path = pool(rows)
-    assert {row.prompt.domain for row in read_pool(path)} == {"theft", "fraud", "mine"}
-    applied = apply(mix(share=0.02, lookalikes=0, pool=path), TASK, ask(lambda _: REFUSAL))
+    assert {row.prompt.domain for row in read_pool(path, "safety_mix")} == {"theft", "fraud", "mine"}
+    applied = mix(share=0.02, lookalikes=0, pool=path).apply(TASK, ask(lambda _: REFUSAL))
     assert Counter(categories(added(applied))).most_common(1)[0][1] <= 2
 
 
@@ -271,4 +270,4 @@ def test_what_may_be_added_is_known_before(pool: Callable[..., str]) -> None:
     path = pool([{"prompt": "Mine?", "category": "1"}])
     rows = added_rows(load_recipe("safety_mix", [f"methods.0.pool={path}"]))
     assert rows[0].requests == ("Mine?",)
-    assert len(rows) == 1 + len(read_pool("safety_lookalikes"))
+    assert len(rows) == 1 + len(read_pool("safety_lookalikes", "safety_mix"))

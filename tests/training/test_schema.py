@@ -12,10 +12,9 @@ import pytest
 from safeft.assets import folder
 from safeft.errors import ConfigError
 from safeft.training import Recipe, load_recipe
-from safeft.training.schema import SafetyMix, SelfGenerated
+from safeft.training.methods.catalogue import METHODS
 
 SHIPPED = sorted(folder("recipes").rglob("*.yaml"))
-METHODS = {"safety_mix": SafetyMix, "self_generated": SelfGenerated}
 
 
 def problem(*overrides: str, recipe: str = "baseline") -> str:

@@ -12,9 +12,10 @@ from safeft.errors import DataError
 from safeft.generation import Scripted
 from safeft.records import Decoding, Message, Prompt, Response
 from safeft.runs import read_lines
-from safeft.training.methods import Context, apply
+from safeft.training.methods import Context
 from safeft.training.methods.context import BATCH
-from safeft.training.schema import Recipe, SelfGenerated
+from safeft.training.methods.self_generated import SelfGenerated
+from safeft.training.schema import Recipe
 from training.conftest import chats
 
 ROWS = chats([(f"How do I grow plant {n}?", f"Reference {n}.") for n in range(40)])
@@ -39,7 +40,7 @@ def answers(examples: tuple[Example, ...]) -> list[str]:
 @pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 1.0])
 def test_all_but_the_reference_share_is_the_models_own(ask: Asking, share: float) -> None:
     """`reference_share` of the rows keep the reference, to the row; the notes say how many."""
-    applied = apply(method(reference_share=share), ROWS, ask(own))
+    applied = method(reference_share=share).apply(ROWS, ask(own))
     kept = [answer for answer in answers(applied.examples) if answer.startswith("Reference")]
     assert len(kept) == round(40 * share)
     assert applied.notes["self_generated"] == 40 - len(kept)
@@ -49,7 +50,7 @@ def test_all_but_the_reference_share_is_the_models_own(ask: Asking, share: float
 
 def test_the_requests_stay_as_they_are(ask: Asking) -> None:
     """Only the last answer changes: prompts, order, rows and sources stay."""
-    for before, after in zip(ROWS, apply(method(), ROWS, ask(own)).examples, strict=True):
+    for before, after in zip(ROWS, method().apply(ROWS, ask(own)).examples, strict=True):
         assert after.messages[:-1] == before.messages[:-1]
         assert (after.row, after.source) == (before.row, before.source)
         assert after.messages[-1] == Message("assistant", own(Prompt("", before.messages[:-1])))
@@ -60,14 +61,14 @@ def test_earlier_turns_are_the_context_of_the_answer(ask: Asking) -> None:
     turns = [("system", "S"), ("user", "A?"), ("assistant", "B."), ("user", "C?")]
     before = tuple(Message(*turn) for turn in turns)
     asked: list[Prompt] = []
-    apply(method(), [Example((*before, Message("assistant", "D.")), 1, "x")], ask(own, asked))
+    method().apply([Example((*before, Message("assistant", "D.")), 1, "x")], ask(own, asked))
     assert [one.messages for one in asked] == [before]
 
 
 def test_the_seed_draws_which_rows_keep_the_reference(ask: Asking) -> None:
     """The same seed keeps the same rows, another one others."""
     drawn = [
-        answers(apply(method(reference_share=0.5, seed=seed), ROWS, ask(own)).examples)
+        answers(method(reference_share=0.5, seed=seed).apply(ROWS, ask(own)).examples)
         for seed in (0, 0, 1)
     ]
     assert drawn[0] == drawn[1] != drawn[2]
@@ -77,9 +78,9 @@ def test_stored_texts_are_reused(ask: Asking) -> None:
     """The second run with the same model, prompts and decoding asks nothing."""
     asked: list[Prompt] = []
     context = ask(own, asked)
-    first = apply(method(), ROWS, context)
+    first = method().apply(ROWS, context)
     assert len(asked) == 40
-    assert apply(method(reference_share=0.5), ROWS, context).examples != first.examples
+    assert method(reference_share=0.5).apply(ROWS, context).examples != first.examples
     assert len(asked) == 40
 
 
@@ -90,8 +91,8 @@ def test_another_decoding_or_mode_asks_anew(ask: Asking, other: SelfGenerated) -
     """What was written under other conditions is not what would be written now."""
     asked: list[Prompt] = []
     context = ask(own, asked)
-    apply(method(), ROWS, context)
-    apply(other, ROWS, context)
+    method().apply(ROWS, context)
+    other.apply(ROWS, context)
     assert len(asked) == 80
 
 
@@ -118,13 +119,13 @@ def test_what_the_texts_cost_is_kept_with_them(ask: Asking) -> None:
     """Also for a run that finds them: seconds and tokens of the writing, not of the reading."""
     context = ask(own)
     assert set(context.spent.values()) == {0}
-    apply(method(), ROWS, context)
+    method().apply(ROWS, context)
     (path,) = context.store.glob("written-*.jsonl")
     texts = [record["text"] for record in read_lines(path)]
     assert context.spent["generation_tokens"] == sum(len(text.split()) for text in texts)
     assert 0 < context.spent["generation_seconds"] < 60
     later = Context(context.model, lambda: pytest.fail("asked again"), context.store)
-    apply(method(reference_share=0.5), ROWS, later)
+    method(reference_share=0.5).apply(ROWS, later)
     assert later.spent == context.spent
 
 
@@ -132,8 +133,8 @@ def test_another_model_asks_anew(ask: Asking) -> None:
     """The words of one model are not another's own."""
     asked: list[Prompt] = []
     context = ask(own, asked)
-    apply(method(), ROWS, context)
-    apply(method(), ROWS, Context("another", context.generator, context.store))
+    method().apply(ROWS, context)
+    method().apply(ROWS, Context("another", context.generator, context.store))
     assert len(asked) == 80
 
 
@@ -151,14 +152,14 @@ def test_a_kill_in_the_middle_resumes_in_the_same_batches(tmp_path: Any, written
 
         return Recording(lambda prompt, _: f"{prompt.text} in batch of {batches[-1][0]}")
 
-    whole = apply(method(), rows, Context("m", generator, tmp_path / "whole"))
+    whole = method().apply(rows, Context("m", generator, tmp_path / "whole"))
     assert [len(batch) for batch in batches] == [BATCH, BATCH, 8]
     path = next((tmp_path / "whole").glob("written-*.jsonl"))
     cut = tmp_path / "cut" / f"{path.name}.partial"
     cut.parent.mkdir()
     lines = path.read_text().splitlines(keepends=True)
     cut.write_text("".join(lines[:written]) + lines[written][:7])
-    assert apply(method(), rows, Context("m", generator, cut.parent)).examples == whole.examples
+    assert method().apply(rows, Context("m", generator, cut.parent)).examples == whole.examples
     resumed = read_lines(cut.with_name(path.name))
     untimed = [
         [record | {"generation_seconds": 0} for record in records]
@@ -169,7 +170,7 @@ def test_a_kill_in_the_middle_resumes_in_the_same_batches(tmp_path: Any, written
 
 def rewritten(ask: Asking, reference: str, text: str) -> tuple[str, Any]:
     """The answer that a row ends with, and the keep rate, when the model rewrites it as `text`."""
-    applied = apply(method(mode="rewrite"), chats([("Q?", reference)]), ask(lambda _: text))
+    applied = method(mode="rewrite").apply(chats([("Q?", reference)]), ask(lambda _: text))
     return answers(applied.examples)[0], applied.notes["keep_rate"]
 
 
@@ -209,7 +210,7 @@ def test_the_keep_rate_counts_the_rows_that_were_asked(ask: Asking) -> None:
     def script(prompt: Prompt) -> str:
         return "" if "plant 3" in prompt.text else f"Reference {prompt.id}."
 
-    notes = apply(method(mode="rewrite", reference_share=0.5), ROWS, ask(script)).notes
+    notes = method(mode="rewrite", reference_share=0.5).apply(ROWS, ask(script)).notes
     assert notes["kept_by_design"] == 20
     assert notes["keep_rate"] == round(notes["self_generated"] / 20, 4)
     assert 0 < notes["keep_rate"] < 1
@@ -218,14 +219,14 @@ def test_the_keep_rate_counts_the_rows_that_were_asked(ask: Asking) -> None:
 def test_a_rewrite_shows_the_model_the_reference(ask: Asking) -> None:
     """The last user turn holds the request and the reference answer; earlier turns stay."""
     asked: list[Prompt] = []
-    apply(method(mode="rewrite"), ROWS[:1], ask(own, asked))
+    method(mode="rewrite").apply(ROWS[:1], ask(own, asked))
     assert "How do I grow plant 0?" in asked[0].text
     assert "Reference 0." in asked[0].text
 
 
 def test_an_empty_answer_keeps_the_reference(ask: Asking) -> None:
     """Training on nothing would teach silence."""
-    applied = apply(method(), ROWS, ask(lambda _: " \n"))
+    applied = method().apply(ROWS, ask(lambda _: " \n"))
     assert answers(applied.examples) == answers(tuple(ROWS))
     assert applied.notes["keep_rate"] == 0
 
@@ -233,4 +234,4 @@ def test_an_empty_answer_keeps_the_reference(ask: Asking) -> None:
 def test_plain_texts_are_refused(ask: Asking) -> None:
     """A document has no answer to replace."""
     with pytest.raises(DataError, match="plain `text` rows have no answers; give chats"):
-        apply(method(), [Example((), 1, "x", "text")], ask(own))
+        method().apply([Example((), 1, "x", "text")], ask(own))

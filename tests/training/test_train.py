@@ -17,7 +17,7 @@ from safeft.data import Example
 from safeft.errors import DataError
 from safeft.runs import read_json, write_json
 from safeft.training import Trained, finished, load_recipe, train
-from safeft.training.schema import SelfGenerated
+from safeft.training.methods.self_generated import SelfGenerated
 from training.conftest import Job, chats
 
 WEIGHTS = "adapter_model.safetensors"

@@ -2,8 +2,8 @@
 
 from safeft.training.arguments import check_arguments
 from safeft.training.identity import folder_identity, model_identity
-from safeft.training.methods import added_rows
-from safeft.training.recipes import load_recipe
+
+from safeft.training.recipes import added_rows, load_recipe
 from safeft.training.schema import Recipe
 from safeft.training.targets import check_targets
 from safeft.training.train import Trained, finished, train, write_ahead

@@ -2,59 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from safeft.training.legality import refuse_unloadable, refuse_illegal
+from safeft.training.methods.catalogue import AnyMethod
+from safeft.training.strict import Strict
 
-class Strict(BaseModel):
-    """Unknown keys and other types are errors, and nothing changes after reading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class SelfGenerated(Strict):
-    """The model's own words instead of the reference answers."""
-
-    name: Literal["self_generated"]
-    mode: Literal["answer", "rewrite"] = Field(
-        "answer", description="answer: its own answers (2506.17209); rewrite: SDFT (2402.13669)"
-    )
-    reference_share: float = Field(
-        0.0, ge=0, le=1, description="share of rows that keep the reference answer, drawn by seed"
-    )
-    temperature: float = Field(0.0, ge=0, allow_inf_nan=False)
-    max_new_tokens: int = Field(256, gt=0)
-    seed: int = Field(0, description="decoding seed, and which rows keep the reference")
-
-
-class SafetyMix(Strict):
-    """A share of harmful prompts with refusals, and benign look-alikes with answers."""
-
-    name: Literal["safety_mix"]
-    share: float = Field(0.05, gt=0, lt=1, description="harmful rows / all rows after mixing")
-    lookalikes: float = Field(
-        1.0, ge=0, allow_inf_nan=False, description="look-alike rows per harmful row"
-    )
-    responses: Literal["self", "curated"] = Field(
-        "self", description="self: written by the model itself; curated: the pool's `response`"
-    )
-    pool: str = Field("safety_pool", description="JSONL of harmful prompts: shipped name or path")
-    lookalike_pool: str = Field("safety_lookalikes", description="JSONL of benign look-alikes")
-    max_new_tokens: int = Field(96, gt=0)
-    seed: int = Field(0, description="which rows of the pools are drawn")
-
-    @model_validator(mode="after")
-    def _leaves_task_rows(self) -> SafetyMix:
-        if self.share * (1 + self.lookalikes) >= 1:
-            raise ValueError("share × (1 + lookalikes) must stay below 1; lower one of them")
-        return self
-
-    def harmful_rows(self, task_rows: int) -> int:
-        """How many harmful rows make up `share` of everything, look-alikes included."""
-        task_share = 1 - self.share * (1 + self.lookalikes)
-        return max(1, round(task_rows * self.share / task_share))
-
+__all__ = ["Recipe", "Strict"]
 
 # An adapter is kept after each epoch, and a killed run resumes from them to the same weights.
 _OWNED = {
@@ -68,15 +24,13 @@ _OWNED = {
     "resume_from_checkpoint": "run the same command again to resume",
 }
 
-Method = Annotated[SelfGenerated | SafetyMix, Field(discriminator="name")]
-
 
 class Recipe(Strict):
     """One way to fine-tune: slots filled in order, and the arguments of TRL and PEFT."""
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     summary: str = ""
-    methods: list[Method] = Field(default_factory=list, description="applied in this order")
+    methods: list[AnyMethod] = Field(default_factory=list, description="applied in this order")
     lora: dict[str, Any] = Field(description="arguments of peft.LoraConfig")
     trainer: dict[str, Any] = Field(default_factory=dict, description="arguments of trl.SFTConfig")
     max_length: int = Field(1024, gt=1, description="tokens; longer rows are cut and counted")
@@ -84,11 +38,16 @@ class Recipe(Strict):
         "auto", description="auto: bfloat16 on an accelerator, float32 on a CPU"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _methods_can_be_loaded(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            refuse_unloadable(data.get("methods"))
+        return data
+
     @model_validator(mode="after")
-    def _no_method_twice(self) -> Recipe:
-        names = [method.name for method in self.methods]
-        if len(set(names)) != len(names):
-            raise ValueError("methods: each method may appear once")
+    def _methods_go_together(self) -> Recipe:
+        refuse_illegal(self.methods, self.lora, self.trainer)
         return self
 
     @model_validator(mode="after")

@@ -8,6 +8,7 @@ from typing import Any
 from safeft.errors import ConfigError
 from safeft.models import load_skeleton
 from safeft.training.arguments import REFUSALS, blamed, lora_config
+from safeft.training.methods import ModelMethod
 from safeft.training.schema import Recipe
 
 
@@ -19,10 +20,20 @@ def check_targets(recipe: Recipe, model: str, *, trust_remote_code: bool = False
     from peft import get_peft_model
 
     skeleton = load_skeleton(model, trust_remote_code=trust_remote_code)
+    recipe = adapted(recipe, skeleton)
     _refuse_absent(recipe, skeleton)
     # Other initialisations compute with weights, which a skeleton has not.
     config = lora_config(recipe, init_lora_weights=True)
     fitted(recipe, skeleton, lambda: get_peft_model(skeleton, config))
+
+
+def adapted(recipe: Recipe, model: Any) -> Recipe:
+    """The recipe with LoRA's arguments as its model methods change them for this model."""
+    lora = recipe.lora
+    for method in recipe.methods:
+        if isinstance(method, ModelMethod):
+            lora = method.adapted(lora, model)
+    return recipe.model_copy(update={"lora": lora})
 
 
 def fitted(recipe: Recipe, model: Any, make: Callable[[], Any]) -> Any:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,13 @@ from safeft.errors import DataError
 from safeft.models import default_precision, load_model, load_tokenizer
 from safeft.runs import disk_watched, locked, open_run, read_json, write_json
 from safeft.training.arguments import check_arguments
-from safeft.training.card import write_card
+from safeft.training.collecting import checkpoints, collect
 from safeft.training.cost import Meter
 from safeft.training.identity import model_identity
-from safeft.training.methods import Context, apply
+from safeft.training.methods import Context, DataMethod, Setup
 from safeft.training.schema import Recipe
 from safeft.training.targets import check_targets
-from safeft.training.trainer import build, close_bars
+from safeft.training.trainer import build, close_bars, resume
 
 logger = logging.getLogger("safeft")
 
@@ -66,15 +65,16 @@ def train(
         if not (output / "cost.json").is_file():
             tokenizer = load_tokenizer(model, trust_remote_code=trust_remote_code)
             check_targets(recipe, model, trust_remote_code=trust_remote_code)
-            source = (recipe, model, identity["model_hash"], examples, store or output)
-            prepared, notes, spent = _prepare(*source, trust_remote_code)
+            asked = (recipe, model, identity["model_hash"], store or output, trust_remote_code)
+            prepared, notes, spent = _prepare(examples, *asked)
             weights = _load(recipe, model, trust_remote_code)
             cut = _longest(recipe, weights)
-            encoded = [encode(one, tokenizer, cut) for one in prepared]
+            encode_one = partial(encode, tokenizer=tokenizer, max_length=cut)
+            encoded = [encode_one(one) for one in prepared]
             facts = {"methods": notes, "rows": _counted(recipe, prepared, encoded, cut), **identity}
-            _fit(recipe, weights, tokenizer, encoded, seed, output, quiet)
-            write_json(output / "train.json", facts)
-            _collect(output, facts, model, recipe, spent)
+            told = {"tokenizer": tokenizer, "encode": encode_one, "context": _context(*asked)}
+            _fit(recipe, weights, encoded, seed, output, quiet, told)
+            collect(output, facts, model, recipe, spent)
         # Optimizer states, only needed to resume; a kill may have left them here.
         shutil.rmtree(output / "checkpoints", ignore_errors=True)
         return finished(output)
@@ -93,8 +93,8 @@ def _is_finished(output: Path) -> bool:
 def write_ahead(
     recipe: Recipe, model: str, examples: Sequence[Example], store: Path, trust: bool = False
 ) -> None:
-    """Have the recipe's data methods write into `store` what training will read from there."""
-    _prepare(recipe, model, model_identity(model), examples, store, trust)
+    """Have the recipe's methods write into `store` what training will read from there."""
+    _prepare(examples, recipe, model, model_identity(model), store, trust)
 
 
 def finished(output: Path) -> Trained:
@@ -115,21 +115,27 @@ def _identity(recipe: Recipe, model: str, examples: Sequence[Example], seed: int
 
 
 def _prepare(
-    recipe: Recipe,
-    model: str,
-    identity: str,
-    examples: Sequence[Example],
-    store: Path,
-    trust: bool,
+    examples: Sequence[Example], recipe: Recipe, model: str, identity: str, store: Path, trust: bool
 ) -> tuple[Sequence[Example], dict[str, Any], dict[str, float]]:
     """The examples after every data method, the methods' notes, and what their texts cost."""
     notes: dict[str, Any] = {}
-    context = Context(identity, cache(lambda: _generator(recipe, model, trust)), store)
+    context = _context(recipe, model, identity, store, trust)
     for method in recipe.methods:
-        applied = apply(method, examples, context)
-        examples, notes[method.name] = applied.examples, applied.notes
-        logger.info("%s: %s", method.name, applied.notes)
+        method.ahead(context)
+        if isinstance(method, DataMethod):
+            applied = method.apply(examples, context)
+            examples, notes[method.name] = applied.examples, applied.notes
+            logger.info("%s: %s", method.name, applied.notes)
     return examples, notes, context.spent
+
+
+def _context(recipe: Recipe, model: str, identity: str, store: Path, trust: bool) -> Context:
+    return Context(
+        identity,
+        cache(lambda: _generator(recipe, model, trust)),
+        store,
+        tokenizer=cache(lambda: load_tokenizer(model, trust_remote_code=trust)),
+    )
 
 
 def _generator(recipe: Recipe, model: str, trust: bool) -> Any:
@@ -185,11 +191,11 @@ def _masked(row: Encoded) -> bool:
 def _fit(
     recipe: Recipe,
     weights: Any,
-    tokenizer: Any,
     encoded: Sequence[Encoded],
     seed: int,
     output: Path,
     quiet: bool,
+    told: dict[str, Any],
 ) -> None:
     """Train to the end, from the last whole checkpoint when there is one."""
     usable = [one for one in encoded if not _masked(one)]
@@ -198,16 +204,17 @@ def _fit(
     trainer = build(
         recipe,
         weights,
-        tokenizer,
+        told["tokenizer"],
         to_tokens(usable),
         [meter.callback()],
         seed=seed,
         work=work,
         quiet=quiet,
+        setup=partial(Setup, rows=usable, seed=seed, work=work, **told),
     )
     found = checkpoints(work)
     try:
-        trainer.train(resume_from_checkpoint=str(found[-1]) if found else None)
+        resume(trainer, found[-1] if found else None)
     finally:
         close_bars(trainer)
     write_json(output / "log.json", [_finite(one) for one in trainer.state.log_history])
@@ -219,36 +226,3 @@ def _finite(record: dict[str, Any]) -> dict[str, Any]:
         key: None if isinstance(value, float) and not math.isfinite(value) else value
         for key, value in record.items()
     }
-
-
-def checkpoints(work: Path) -> list[Path]:
-    """The checkpoints that are whole, in order; the trainer writes its state file last."""
-    found = [path for path in work.glob("checkpoint-*") if _whole(path / "trainer_state.json")]
-    return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
-
-
-def _whole(state: Path) -> bool:
-    """Whether a kill has not cut the file short."""
-    try:
-        return bool(json.loads(state.read_text()))
-    except (OSError, ValueError):
-        return False
-
-
-def _collect(
-    output: Path, facts: dict[str, Any], model: str, recipe: Recipe, spent: dict[str, float]
-) -> None:
-    """One adapter folder per epoch with a card. The cost comes last: it says that all is there."""
-    partial = output / "adapter.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    cost = read_json(output / "cost.partial.json") | spent
-    for epoch, checkpoint in enumerate(checkpoints(output / "checkpoints"), 1):
-        target = partial / f"epoch-{epoch}"
-        target.mkdir(parents=True)
-        for name in ("adapter_config.json", "adapter_model.safetensors"):
-            shutil.copy2(checkpoint / name, target / name)
-        write_card(target, recipe, model, epoch, facts, cost)
-    shutil.rmtree(output / "adapter", ignore_errors=True)
-    partial.rename(output / "adapter")
-    write_json(output / "cost.json", cost)
-    (output / "cost.partial.json").unlink()

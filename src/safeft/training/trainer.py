@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from safeft.training.arguments import lora_config, sft_config
+from safeft.training.kept import restore_kept
+from safeft.training.methods import LossMethod, OptimizerMethod, Setup
+from safeft.training.methods.terms import Keeper
 from safeft.training.schema import Recipe
-from safeft.training.targets import fitted
+from safeft.training.stepping import stepping_trainer
+from safeft.training.targets import adapted, fitted
 
 
 def build(
@@ -21,11 +25,13 @@ def build(
     seed: int,
     work: Path,
     quiet: bool,
+    setup: Callable[..., Setup] | None = None,
 ) -> Any:
     """A trainer that saves a checkpoint after each epoch into `work`.
 
-    Raises ConfigError when TRL or PEFT refuses an argument, or when LoRA's target_modules match
-    nothing in the model.
+    `setup` is completed with the adapted model and the batch size, for methods that work during
+    training; a recipe without them is trained by TRL's own class. Raises ConfigError when TRL or
+    PEFT refuses an argument, or when LoRA's target_modules match nothing in the model.
     """
     import torch
     from transformers import PrinterCallback, set_seed
@@ -34,6 +40,8 @@ def build(
     # The adapter is initialised before the trainer seeds anything.
     set_seed(seed)
     half = next(model.parameters()).dtype == torch.bfloat16
+    recipe = adapted(recipe, model)
+    working = [one for one in recipe.methods if isinstance(one, LossMethod | OptimizerMethod)]
     arguments = {
         "model": model,
         "args": sft_config(recipe, work, seed=seed, half=half, quiet=quiet),
@@ -42,11 +50,34 @@ def build(
         "peft_config": lora_config(recipe),
         "callbacks": callbacks,
     }
-    trainer = fitted(recipe, model, lambda: SFTTrainer(**arguments))
+    kind = stepping_trainer() if working else SFTTrainer
+    trainer = fitted(recipe, model, lambda: kind(**arguments))
+    if working and setup:
+        size = trainer.args.per_device_train_batch_size
+        _equip(trainer, working, setup(model=trainer.model, batch_size=size))
     if quiet:
         # Without its progress bar the trainer prints every log line instead.
         trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def _equip(trainer: Any, methods: Sequence[Any], setup: Setup) -> None:
+    """Give the trainer what works during training, by the method's name."""
+    for method in methods:
+        if isinstance(method, LossMethod):
+            trainer.terms[method.name] = trainer.keepers[method.name] = method.term(setup)
+        else:
+            callback = method.callback(setup)
+            trainer.add_callback(callback)
+            if isinstance(callback, Keeper):
+                trainer.keepers[method.name] = callback
+
+
+def resume(trainer: Any, checkpoint: Path | None) -> None:
+    """Train to the end, from a checkpoint when there is one."""
+    if checkpoint and (keepers := getattr(trainer, "keepers", None)):
+        restore_kept(checkpoint, keepers)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
 
 
 def close_bars(trainer: Any) -> None:

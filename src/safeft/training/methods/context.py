@@ -1,4 +1,4 @@
-"""What a data method may use: the model that is about to be tuned, and a place to store."""
+"""What a method may use: the model that is about to be tuned, and a place to store."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ class Context:
     """`generator` loads the start model on first use; `store` keeps what it wrote, for reuse.
 
     `spent` adds up what the texts cost when they were written, by whichever run wrote them.
+    `tokenizer` is None where the model is only to be had behind an endpoint.
     """
 
     model: str
     generator: Callable[[], Generator]
     store: Path
     spent: dict[str, float] = field(default_factory=lambda: dict.fromkeys(COSTS, 0))
+    tokenizer: Callable[[], Any] | None = None
 
     def write(self, prompts: Sequence[Prompt], decoding: Decoding) -> dict[str, str]:
         """The model's answers by prompt id, stored once per prompts × decoding × model."""

@@ -1,169 +1,86 @@
 """Safety mixing: a small share of harmful prompts with refusals, beside benign look-alikes.
 
 Safety-Tuned LLaMAs (arXiv 2309.07875) found that a few per cent are enough and that more brings
-exaggerated refusals, hence the look-alikes. Responses are the model's own by default: other
-people's refusals can make things worse (GR-SAP, arXiv 2603.10243).
+exaggerated refusals, hence the look-alikes. An attacker, or a user, asks in the form that the task
+has taught; `template: task` shows the refusals in that form too.
 """
 
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from typing import ClassVar, Literal
 
-from safeft.assets import folder
-from safeft.data import Example, SourceRow
-from safeft.data.readers import read
-from safeft.data.rows import unwritable
-from safeft.data.taxonomy import domain_of
-from safeft.errors import DataError, did_you_mean
-from safeft.judges.keyword import KeywordJudge
-from safeft.records import Decoding, Label, Message, Prompt, Response
+from pydantic import Field, model_validator
+
+from safeft.data import Example
 from safeft.training.methods.context import Applied, Context
-from safeft.training.schema import SafetyMix
+from safeft.training.methods.form import Form, form_of
+from safeft.training.methods.method import DataMethod
+from safeft.training.methods.safety_rows import SafetyRows, read_pool
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A row of a pool: its prompt, with category and domain, and where it stands."""
+class SafetyMix(SafetyRows, DataMethod):
+    """A share of harmful prompts with refusals, and benign look-alikes with answers."""
 
-    prompt: Prompt
-    response: str | None
-    number: int
-
-
-def safety_mix(config: SafetyMix, examples: Sequence[Example], context: Context) -> Applied:
-    """Add safety rows and shuffle everything with the recipe's seed.
-
-    Raises DataError when a pool is missing, broken or too small, or when the model refuses too few
-    of the harmful prompts to write its own rows.
-    """
-    wanted = config.harmful_rows(len(examples))
-    harmful = _drawn(config, config.pool, wanted, context, refusing=True)
-    benign = _drawn(
-        config, config.lookalike_pool, round(wanted * config.lookalikes), context, refusing=False
-    )
-    mixed = [*examples, *harmful, *benign]
-    random.Random(config.seed).shuffle(mixed)
-    covered = {example.source.partition("#")[2] for example in harmful}
-    everything = {row.prompt.category for row in read_pool(config.pool)}
-    notes = {
-        "harmful": len(harmful),
-        "lookalikes": len(benign),
-        "share": round(len(harmful) / len(mixed), 4),
-        "categories_without_a_row": sorted(everything - covered, key=_natural),
-    }
-    return Applied(tuple(mixed), notes)
-
-
-def pool_rows(config: SafetyMix) -> list[Example]:
-    """What the pools ask, for whoever must keep an evaluation's prompts out of training."""
-    pools = {"pool": config.pool, "lookalike_pool": config.lookalike_pool}
-    return [
-        Example((*row.prompt.messages, Message("assistant", "")), row.number, f"{key} {name!r}")
-        for key, name in pools.items()
-        for row in read_pool(name)
-    ]
-
-
-def read_pool(name: str) -> list[Row]:
-    """The rows of a pool: `prompt`, `category`, and optionally `domain` and `response`.
-
-    Raises DataError naming the row and the field.
-    """
-    path = Path(name) if Path(name).is_file() else folder("recipes") / "data" / f"{name}.jsonl"
-    if not path.is_file():
-        known = [one.stem for one in (folder("recipes") / "data").glob("*.jsonl")]
-        raise DataError(f"safety_mix: no pool {name!r}{did_you_mean(name, known)}")
-    return [_row(path.stem, row) for row in read(path, str(path))]
-
-
-def _row(pool: str, row: SourceRow) -> Row:
-    for field in ("prompt", "category"):
-        value = row.values.get(field)
-        if not isinstance(value, str) or not value.strip():
-            raise DataError(f"{row.place}: field {field!r} must be a non-empty string")
-    for field in ("prompt", "category", "domain", "response"):
-        if problem := unwritable(str(row.values.get(field))):
-            raise DataError(f"{row.place}: field {field!r} {problem}")
-    category = row.values["category"]
-    domain = str(row.values.get("domain") or domain_of(category))
-    prompt = Prompt.of(row.values["prompt"], f"{pool}-{row.number}", category, domain)
-    return Row(prompt, row.values.get("response"), row.number)
-
-
-def _drawn(
-    config: SafetyMix, pool: str, wanted: int, context: Context, *, refusing: bool
-) -> list[Example]:
-    """`wanted` rows in turn from the domains, with answers of the right kind."""
-    if not wanted:
-        return []
-    rows = _balanced(read_pool(pool), config.seed)
-    answers = _curated(rows, pool) if config.responses == "curated" else {}
-    if config.responses == "self":
-        # Twice the need at once: the model may answer some harmful prompts or refuse benign ones.
-        asked = [row.prompt for row in rows[: 2 * wanted + 8]]
-        written = context.write(asked, Decoding(0.0, 0, config.max_new_tokens))
-        answers = _of_kind(asked, written, refusing)
-    # Balanced once more: the model may have left out many rows of one domain.
-    usable = _balanced([row for row in rows if row.prompt.id in answers], config.seed)
-    if len(usable) < wanted:
-        raise DataError(_too_few(config, pool, wanted, len(usable), refusing))
-    return [_example(row, answers[row.prompt.id]) for row in usable[:wanted]]
-
-
-def _too_few(config: SafetyMix, pool: str, wanted: int, found: int, refusing: bool) -> str:
-    if config.responses == "curated":
-        return (
-            f"safety_mix: {wanted} rows of {pool!r} are wanted, but it holds {found}; "
-            "lower `share` or `lookalikes`, or give a larger pool"
-        )
-    kind = "refuses" if refusing else "answers"
-    return (
-        f"safety_mix: {wanted} rows of {pool!r} are wanted, but the model {kind} only {found}; "
-        "lower `share`, give a larger pool, or set responses: curated"
+    amount: ClassVar[str] = "share"
+    cost: ClassVar[str] = "one generation pass"
+    source: ClassVar[str] = "2309.07875, 2603.10243"
+    evidence: ClassVar[str] = (
+        "for: gives back most of the refusals on the testbed (benchmarks/main); "
+        "against: other models' answers in the mix can make harm worse (2603.10243)"
     )
 
+    name: Literal["safety_mix"]
+    share: float = Field(0.05, gt=0, lt=1, description="harmful rows / all rows after mixing")
+    template: Literal["plain", "task"] = Field(
+        "plain",
+        description="task: every other safety row in the task's own system prompt and wrapper",
+        exclude_if=lambda value: value == "plain",  # runs from before there was a choice
+    )
 
-def _balanced(rows: Sequence[Row], seed: int) -> list[Row]:
-    """Shuffled, then one row per domain in turn, within a domain one per category in turn."""
-    draw = random.Random(seed)
-    shuffled = draw.sample(list(rows), len(rows))
-    seen: Counter[str] = Counter()
-    turns = []
-    for row in shuffled:
-        turns.append((seen[row.prompt.category], row))
-        seen[row.prompt.category] += 1
-    by_round = sorted(turns, key=lambda turn: turn[0])
-    place: Counter[str] = Counter()
-    ranked = []
-    for _, row in by_round:
-        ranked.append((place[row.prompt.domain], row))
-        place[row.prompt.domain] += 1
-    return [row for _, row in sorted(ranked, key=lambda rank: rank[0])]
+    @model_validator(mode="after")
+    def _leaves_task_rows(self) -> SafetyMix:
+        if self.share * (1 + self.lookalikes) >= 1:
+            raise ValueError("share × (1 + lookalikes) must stay below 1; lower one of them")
+        return self
+
+    @property
+    def stream(self) -> bool:
+        """Its rows are safety rows."""
+        return True
+
+    def harmful_rows(self, task_rows: int) -> int:
+        """How many harmful rows make up `share` of everything, look-alikes included."""
+        task_share = 1 - self.share * (1 + self.lookalikes)
+        return max(1, round(task_rows * self.share / task_share))
+
+    def apply(self, examples: Sequence[Example], context: Context) -> Applied:
+        """Add safety rows and shuffle everything with the recipe's seed.
+
+        Raises DataError when a pool is missing, broken or too small, or when the model refuses too
+        few of the harmful prompts to write its own rows.
+        """
+        form = form_of(examples) if self.template == "task" else None
+        harmful, benign = self.drawn(self.harmful_rows(len(examples)), context)
+        mixed = [*examples, *_in_turn(harmful, form), *_in_turn(benign, form)]
+        random.Random(self.seed).shuffle(mixed)
+        covered = {example.source.partition("#")[2] for example in harmful}
+        everything = {row.prompt.category for row in read_pool(self.pool, self.name)}
+        notes = {
+            "harmful": len(harmful),
+            "lookalikes": len(benign),
+            "share": round(len(harmful) / len(mixed), 4),
+            "categories_without_a_row": sorted(everything - covered, key=_natural),
+        }
+        return Applied(tuple(mixed), notes | ({"form": form.said()} if form else {}))
 
 
-def _curated(rows: Sequence[Row], pool: str) -> dict[str, str]:
-    missing = [row.prompt.id for row in rows if not row.response]
-    if missing:
-        raise DataError(
-            f"safety_mix: responses: curated, but {len(missing)} rows of {pool!r} have no "
-            f"`response` (first: {missing[0]}); add them or set responses: self"
-        )
-    return {row.prompt.id: str(row.response) for row in rows}
-
-
-def _of_kind(asked: Sequence[Prompt], written: dict[str, str], refusing: bool) -> dict[str, str]:
-    verdicts = KeywordJudge()([Response(prompt, written[prompt.id]) for prompt in asked])
-    wanted = Label.REFUSED if refusing else Label.FULFILLED
-    return {v.prompt_id: written[v.prompt_id] for v in verdicts if v.label is wanted}
-
-
-def _example(row: Row, answer: str) -> Example:
-    messages = (*row.prompt.messages, Message("assistant", answer))
-    return Example(messages, row.number, f"safety_mix#{row.prompt.category}")
+def _in_turn(rows: Sequence[Example], form: Form | None) -> list[Example]:
+    """Every other row in the task's form; look-alikes as well, or the form would mean a refusal."""
+    if form is None:
+        return list(rows)
+    return [form.worn(row) if place % 2 else row for place, row in enumerate(rows)]
 
 
 def _natural(category: str) -> tuple[int, str]:

@@ -12,12 +12,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
+from typing import ClassVar, Literal
+
+from pydantic import Field
 
 from safeft.data import Example
 from safeft.errors import DataError, PromptError
 from safeft.records import Decoding, Message, Prompt
 from safeft.training.methods.context import Applied, Context
-from safeft.training.schema import SelfGenerated
+from safeft.training.methods.method import DataMethod
 
 # Talk about the task instead of the answer; SDFT bans such rewrites, and these are our own words.
 _ABOUT_THE_TASK = re.compile(
@@ -32,26 +35,47 @@ _ASK = (
 KEPT_WORDS = 0.5  # share of the reference's content words that a rewrite must keep
 
 
-def self_generated(config: SelfGenerated, examples: Sequence[Example], context: Context) -> Applied:
-    """Replace the reference answers; `notes` tells how many rows hold the model's own words.
+class SelfGenerated(DataMethod):
+    """The model's own words instead of the reference answers."""
 
-    Raises DataError for plain texts, which have no answer to replace.
-    """
-    if any(example.text for example in examples):
-        raise DataError("self_generated: plain `text` rows have no answers; give chats")
-    decoding = Decoding(config.temperature, config.seed, config.max_new_tokens)
-    prompts = [_prompt(config.mode, example, str(i)) for i, example in enumerate(examples)]
-    written = _written(prompts, decoding, examples, context)
-    kept = _reference_rows(len(examples), config)
-    out, own = [], 0
-    for index, example in enumerate(examples):
-        text = written[str(index)]
-        usable = index not in kept and _usable(config.mode, text, example.messages[-1].content)
-        out.append(_answered(example, text) if usable else example)
-        own += usable
-    notes = {"rows": len(examples), "self_generated": own, "kept_by_design": len(kept)}
-    asked = len(examples) - len(kept)
-    return Applied(tuple(out), notes | {"keep_rate": round(own / asked, 4) if asked else None})
+    cost: ClassVar[str] = "one generation pass"
+    source: ClassVar[str] = "2506.17209, 2402.13669"
+    evidence: ClassVar[str] = (
+        "for: AdvBench-safe 55 → 81 % after GSM8K (2402.13669); "
+        "against: mode answer learns little of the task (benchmarks/main)"
+    )
+
+    name: Literal["self_generated"]
+    mode: Literal["answer", "rewrite"] = Field(
+        "answer", description="answer: its own answers (2506.17209); rewrite: SDFT (2402.13669)"
+    )
+    reference_share: float = Field(
+        0.0, ge=0, le=1, description="share of rows that keep the reference answer, drawn by seed"
+    )
+    temperature: float = Field(0.0, ge=0, allow_inf_nan=False)
+    max_new_tokens: int = Field(256, gt=0)
+    seed: int = Field(0, description="decoding seed, and which rows keep the reference")
+
+    def apply(self, examples: Sequence[Example], context: Context) -> Applied:
+        """Replace the reference answers; `notes` tells how many rows hold the model's own words.
+
+        Raises DataError for plain texts, which have no answer to replace.
+        """
+        if any(example.text for example in examples):
+            raise DataError("self_generated: plain `text` rows have no answers; give chats")
+        decoding = Decoding(self.temperature, self.seed, self.max_new_tokens)
+        prompts = [_prompt(self.mode, example, str(i)) for i, example in enumerate(examples)]
+        written = _written(prompts, decoding, examples, context)
+        kept = _reference_rows(len(examples), self)
+        out, own = [], 0
+        for index, example in enumerate(examples):
+            text = written[str(index)]
+            usable = index not in kept and _usable(self.mode, text, example.messages[-1].content)
+            out.append(_answered(example, text) if usable else example)
+            own += usable
+        notes = {"rows": len(examples), "self_generated": own, "kept_by_design": len(kept)}
+        asked = len(examples) - len(kept)
+        return Applied(tuple(out), notes | {"keep_rate": round(own / asked, 4) if asked else None})
 
 
 def _written(

@@ -1,0 +1,113 @@
+"""Which methods go together, and with which arguments: asked when the YAML is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations, pairwise
+from typing import Any
+
+from safeft.training.methods.catalogue import BROKEN
+from safeft.training.methods.method import SLOTS, LossMethod, Method, WeightEdit
+
+# Starts from which the adapter's product is zero and the frozen weights are the model's own.
+_PLAIN_STARTS = (None, True, False, "gaussian", "eva", "orthogonal")
+
+
+def refuse_unloadable(methods: Any) -> None:
+    """Raises ValueError when a YAML's `methods` name an installed one that cannot be loaded."""
+    named = [one.get("name") for one in methods or () if isinstance(one, dict)]
+    for name in named:
+        if isinstance(name, str) and name in BROKEN:
+            raise ValueError(f"methods: {name!r} is installed but cannot be loaded: {BROKEN[name]}")
+
+
+def refuse_illegal(
+    methods: Sequence[Method], lora: dict[str, Any], trainer: dict[str, Any]
+) -> None:
+    """Raises ValueError, with the reason, for methods that make no sense as they are combined."""
+    names = [method.name for method in methods]
+    if len(set(names)) != len(names):
+        raise ValueError("methods: each method may appear once")
+    _refuse_disorder(methods)
+    _refuse_two_anchors(methods)
+    _refuse_second_stream(methods)
+    _refuse_lone_model(methods)
+    for method in methods:
+        if isinstance(method, LossMethod):
+            _refuse_moved_reference(method, lora)
+            _refuse_other_losses(method, trainer)
+
+
+def _refuse_disorder(methods: Sequence[Method]) -> None:
+    for one, after in pairwise(methods):
+        if SLOTS.index(after.slot) < SLOTS.index(one.slot):
+            raise ValueError(
+                f"methods: {after.name} ({after.slot}) stands after {one.name} ({one.slot}), but "
+                f"the slots are filled in the order {' → '.join(SLOTS)}; move it before"
+            )
+
+
+def _refuse_two_anchors(methods: Sequence[Method]) -> None:
+    anchors = [one for one in methods if isinstance(one, LossMethod) and one.anchor]
+    for one, other in combinations(anchors, 2):
+        if one.anchor == other.anchor:  # type: ignore[union-attr]
+            raise ValueError(
+                f"methods: {one.name} and {other.name} both hold the {one.anchor} rows' tokens to "  # type: ignore[union-attr]
+                "the model before training, and neither strength would mean what it says; keep one"
+            )
+
+
+def _refuse_second_stream(methods: Sequence[Method]) -> None:
+    for one in methods:
+        others = [other for other in methods if other is not one and other.stream]
+        if isinstance(one, LossMethod) and one.alternates and others:
+            raise ValueError(
+                f"methods: {one.name} alternates with safety rows itself, and {others[0].name} "
+                "would bring them a second time; keep one of the two"
+            )
+
+
+def _refuse_lone_model(methods: Sequence[Method]) -> None:
+    for number, one in enumerate(methods):
+        if isinstance(one, WeightEdit) and one.needs_pair and not getattr(one, "base", None):
+            raise ValueError(
+                f"methods.{number}.base: missing; {one.name} compares the aligned model with the "
+                "model before its alignment: name that one here"
+            )
+
+
+def _refuse_moved_reference(method: LossMethod, lora: dict[str, Any]) -> None:
+    """With the adapter switched off, the model must be the one before training."""
+    if not method.anchor:
+        return
+    moved = {
+        "modules_to_save": bool(lora.get("modules_to_save")),
+        "trainable_token_indices": bool(lora.get("trainable_token_indices")),
+        "bias": lora.get("bias", "none") != "none",
+        "init_lora_weights": lora.get("init_lora_weights") not in _PLAIN_STARTS,
+    }
+    if key := next((key for key, does in moved.items() if does), ""):
+        raise ValueError(
+            f"lora.{key}: {method.name} compares with the model before training, which is this "
+            f"model with its adapter switched off; {key!r} changes weights beside the adapter, so "
+            "leave it out"
+        )
+
+
+def _refuse_other_losses(method: LossMethod, trainer: dict[str, Any]) -> None:
+    if method.counts_documents and trainer.get("packing_strategy") == "wrapped":
+        raise ValueError(
+            f"trainer.packing_strategy: {method.name} counts tokens from where a document begins, "
+            "and 'wrapped' cuts documents; use bfd"
+        )
+    if method.anchor == "task":
+        if trainer.get("loss_type", "nll") != "nll":
+            raise ValueError(
+                f"trainer.loss_type: {method.name} weighs the tokens' log-likelihood itself; "
+                "leave it at nll"
+            )
+        if trainer.get("label_smoothing_factor"):
+            raise ValueError(
+                f"trainer.label_smoothing_factor: {method.name} needs the labels' own "
+                "log-probabilities; leave it at 0"
+            )

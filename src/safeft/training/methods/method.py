@@ -1,0 +1,130 @@
+"""What a method is: the mapping of a recipe's YAML, and what it does in the one slot it fills."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, get_args
+
+from safeft.data import Example
+from safeft.training.methods.context import Applied, Context
+from safeft.training.methods.terms import Setup, Term
+from safeft.training.strict import Strict
+
+Slot = Literal["data", "model", "loss", "optimizer", "weights", "inference"]
+SLOTS: tuple[Slot, ...] = get_args(Slot)
+Anchored = Literal["", "task", "safety"]
+
+
+class Method(Strict):
+    """One method of a recipe.
+
+    A subclass gives `name` as a Literal, by which a YAML chooses it, and says what it costs beside
+    plain fine-tuning, where it was published, and what is known for and against it.
+    """
+
+    slot: ClassVar[Slot]
+    cost: ClassVar[str] = "none"
+    source: ClassVar[str] = ""
+    evidence: ClassVar[str] = ""
+
+    name: str
+
+    @property
+    def stream(self) -> bool:
+        """Whether it brings safety rows of its own into training."""
+        return False
+
+    def ahead(self, context: Context) -> None:
+        """Have the model write what this method will read, before the training weights load."""
+        del context
+
+    def added_rows(self) -> list[Example]:
+        """The rows that it may add to what is trained.
+
+        Whoever must keep an evaluation's prompts out of training asks for them. Raises DataError
+        for a pool that is missing or broken.
+        """
+        return []
+
+
+class DataMethod(Method):
+    """Fills the data slot: examples in, examples out."""
+
+    slot: ClassVar[Slot] = "data"
+
+    @abstractmethod
+    def apply(self, examples: Sequence[Example], context: Context) -> Applied:
+        """The examples to train on instead, and what is worth noting. Raises DataError."""
+
+
+class ModelMethod(Method):
+    """Fills the model slot: changes what is adapted before training begins."""
+
+    slot: ClassVar[Slot] = "model"
+
+    @abstractmethod
+    def adapted(self, lora: dict[str, Any], model: Any) -> dict[str, Any]:
+        """LoRA's arguments for this model, such as with frozen layers.
+
+        `model` may be without weights, when the recipe is only checked. Raises ConfigError.
+        """
+
+
+class LossMethod(Method):
+    """Fills the loss slot: a term that changes the loss of each micro-batch."""
+
+    slot: ClassVar[Slot] = "loss"
+    #: Whether a document's tokens are counted, so that documents may not be cut by packing.
+    counts_documents: ClassVar[bool] = False
+    #: Whether it puts safety batches in the place of task batches.
+    alternates: ClassVar[bool] = False
+
+    @property
+    def anchor(self) -> Anchored:
+        """Which tokens it holds to the model before training, if any."""
+        return ""
+
+    @abstractmethod
+    def term(self, setup: Setup) -> Term:
+        """What is called with the loss of each micro-batch, in the recipe's order."""
+
+
+class OptimizerMethod(Method):
+    """Fills the optimizer slot: a callback that acts around the optimizer's steps."""
+
+    slot: ClassVar[Slot] = "optimizer"
+
+    @abstractmethod
+    def callback(self, setup: Setup) -> Any:
+        """A transformers.TrainerCallback.
+
+        One that is a `Keeper` as well has what it keeps saved with each checkpoint.
+        """
+
+
+class WeightEdit(Method):
+    """Fills the weights slot: edits each epoch's adapter after training."""
+
+    slot: ClassVar[Slot] = "weights"
+    cost: ClassVar[str] = "after training"
+    #: Whether it compares the aligned model with its base: the method's key `base` must be given.
+    needs_pair: ClassVar[bool] = False
+
+    @abstractmethod
+    def edit(self, adapter: Path, target: Path, model: str) -> dict[str, Any]:
+        """Read the adapter's folder, write the edited one to `target`, return what to note.
+
+        `model` is the name of the model that the adapter was trained on.
+        """
+
+
+class InferenceMethod(Method):
+    """Fills the inference slot: what whoever serves the adapter must do."""
+
+    slot: ClassVar[Slot] = "inference"
+
+    @abstractmethod
+    def bundle(self) -> dict[str, Any]:
+        """What `inference.json` in each adapter's folder says."""
