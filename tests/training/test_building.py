@@ -94,9 +94,9 @@ def test_safety_rows_are_mixed_in(rows: Path, tmp_path: Path, server: Server) ->
             desk.answer(200, body)
         return sorry
 
-    from safeft.training.methods.safety_mix import read_pool
+    from safeft.training.methods.safety_rows import read_pool
 
-    harmless = {row.prompt.text for row in read_pool("safety_lookalikes")}
+    harmless = {row.prompt.text for row in read_pool("safety_lookalikes", "safety_mix")}
     server.fault = refuse
     output = tmp_path / "built.jsonl"
     done(*words(rows, output, "safety_mix", "--model", "m", "--engine", server.url))

@@ -22,7 +22,7 @@ from safeft.runs import (
     write_json,
     write_text,
 )
-from safeft.training.methods import Context, apply
+from safeft.training.methods import Context, DataMethod
 from safeft.training.schema import Recipe
 from safeft.training.writers import Writer
 
@@ -32,7 +32,7 @@ _NEEDS = {
     "loss": "changes the loss",
     "optimizer": "changes the optimizer's steps",
     "weights": "edits the trained weights",
-    "inference": "is applied where the model is served",
+    "inference": "acts where the model is served (a system prompt: safeft eval --system-prompt)",
 }
 
 
@@ -50,26 +50,30 @@ def build(recipe: Recipe, examples: Sequence[Example], writer: Writer, store: Pa
 
     Raises DataError as the methods do, and ConfigError for a recipe with other methods.
     """
-    refuse_weights(recipe)
-    context = Context(writer.identity, writer.generator, store)
+    context = Context(writer.identity, writer.generator, store, tokenizer=writer.tokenizer)
     notes: dict[str, Any] = {}
-    for method in recipe.methods:
-        applied = apply(method, examples, context)
+    for method in _data_methods(recipe):
+        applied = method.apply(examples, context)
         examples, notes[method.name] = applied.examples, applied.notes
     return Built(tuple(examples), notes, context.spent)
 
 
 def refuse_weights(recipe: Recipe) -> None:
-    """Raises ConfigError naming the methods that data alone cannot carry, each with the reason."""
-    reasons = [
-        f"{method.name} {_NEEDS[method.slot]}" for method in recipe.methods if method.slot != "data"
-    ]
+    """Raises ConfigError naming the methods that rows cannot carry, each with the reason."""
+    _data_methods(recipe)
+
+
+def _data_methods(recipe: Recipe) -> list[DataMethod]:
+    methods = [one for one in recipe.methods if isinstance(one, DataMethod)]
+    others = [one for one in recipe.methods if not isinstance(one, DataMethod)]
+    reasons = [f"{one.name} {_NEEDS[one.slot]}" for one in others]
     if reasons:
         raise ConfigError(
-            f"recipe {recipe.name}: {'; '.join(reasons)}: rows alone cannot carry that to a model "
+            f"recipe {recipe.name}: {', '.join(reasons)}: rows alone cannot carry that to a model "
             "that is trained elsewhere; remove it, or choose a recipe of data methods only "
             "(safeft ls recipes)"
         )
+    return methods
 
 
 def build_file(

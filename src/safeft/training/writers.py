@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from safeft.errors import ConfigError
 from safeft.generation import Generator
@@ -16,10 +17,14 @@ from safeft.training.schema import Recipe
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """A model by its identity; `generator` makes what asks it, on first use."""
+    """A model by its identity; `generator` makes what asks it, on first use.
+
+    `tokenizer` is None where the model is only to be had behind an endpoint.
+    """
 
     identity: str
     generator: Callable[[], Generator]
+    tokenizer: Callable[[], Any] | None = None
 
 
 def no_writer() -> Writer:
@@ -49,12 +54,13 @@ def local_writer(recipe: Recipe, model: str, *, trust_remote_code: bool = False)
     Raises ModelError when there is none of that name.
     """
 
+    tokenizer = cache(lambda: load_tokenizer(model, trust_remote_code=trust_remote_code))
+
     def load() -> Generator:
         from safeft.generation.transformers import TransformersGenerator
 
-        tokenizer = load_tokenizer(model, trust_remote_code=trust_remote_code)
         precision = default_precision() if recipe.precision == "auto" else recipe.precision
         weights = load_model(model, precision=precision, trust_remote_code=trust_remote_code)
-        return TransformersGenerator(weights, tokenizer, model)
+        return TransformersGenerator(weights, tokenizer(), model)
 
-    return Writer(model_identity(model), cache(load))
+    return Writer(model_identity(model), cache(load), tokenizer)
