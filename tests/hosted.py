@@ -57,7 +57,7 @@ class Provider(Server):
             job |= {"fine_tuned_model": name, "trained_tokens": 1234, "finished_at": 160}
         if job["status"] == "failed":
             job["error"] = self.error
-        return {key: value for key, value in job.items() if key != "looks"}
+        return shown(job)
 
     def events(self, job: dict[str, Any]) -> list[dict[str, Any]]:
         """Two for each state that it has been in, the newest first."""
@@ -116,8 +116,7 @@ class Desk(Handler):
             case ["files"]:
                 return listed(list(server.files.values())[::-1], query)
             case ["jobs"]:
-                seen = [{k: v for k, v in job.items() if k != "looks"} for job in server.jobs.values()]
-                return listed(seen[::-1], query)
+                return listed([shown(job) for job in server.jobs.values()][::-1], query)
             case ["jobs", id] if id in server.jobs:
                 return server.looked_at(server.jobs[id])
             case ["jobs", id, "events"]:
@@ -136,7 +135,7 @@ class Desk(Handler):
                 return self.job(json.loads(body))
             case ["jobs", id, "cancel"]:
                 server.jobs[id]["status"] = "cancelled"
-                return {key: value for key, value in server.jobs[id].items() if key != "looks"}
+                return shown(server.jobs[id])
         return None
 
     def file(self, body: bytes) -> dict[str, Any]:
@@ -162,9 +161,9 @@ class Desk(Handler):
         """A job over an uploaded file."""
         server = self.server
         server.requests.append(request)
-        id = f"ftjob-{len(server.jobs)}"
-        server.jobs[id] = {
-            "id": id,
+        name = f"ftjob-{len(server.jobs)}"
+        server.jobs[name] = {
+            "id": name,
             "object": "fine_tuning.job",
             "created_at": 100,
             "model": request["model"],
@@ -181,7 +180,12 @@ class Desk(Handler):
             "error": None,
             "looks": 0,
         }
-        return {key: value for key, value in server.jobs[id].items() if key != "looks"}
+        return shown(server.jobs[name])
+
+
+def shown(job: dict[str, Any]) -> dict[str, Any]:
+    """A job without our own counter."""
+    return {key: value for key, value in job.items() if key != "looks"}
 
 
 def listed(items: list[dict[str, Any]], query: dict[str, Any]) -> dict[str, Any]:
@@ -219,12 +223,12 @@ def checkpoint(job: dict[str, Any], step: int) -> dict[str, Any]:
     }
 
 
-def status(code: int, words: str, **more: Any) -> Callable[[Desk], bool]:
+def status(number: int, words: str, **more: Any) -> Callable[[Desk], bool]:
     """Answers with an error in the API's own shape."""
 
     def say(handler: Desk) -> bool:
         body = {"error": {"message": words, "type": "x", "param": None, "code": None, **more}}
-        handler.answer(code, body, {"retry-after": "0"})
+        handler.answer(number, body, {"retry-after": "0"})
         return True
 
     return say

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from endpoint import Server, serving
 from processes import call, done, refused
-from training.conftest import Job
 
 from safeft.data import examples, load
 from safeft.runs import read_json
+from training.conftest import Job
 
 
 @pytest.fixture
@@ -66,9 +66,7 @@ def test_an_endpoint_writes_its_own_answers(rows: Path, tmp_path: Path, server: 
     ]
 
 
-def test_the_model_here_writes_what_training_would_train(
-    job: Job, tmp_path: Path
-) -> None:
+def test_the_model_here_writes_what_training_would_train(job: Job, tmp_path: Path) -> None:
     """The same rows and notes as in `safeft train`, by a local model."""
     output, more = tmp_path / "built.jsonl", ["--set", "methods.0.max_new_tokens=4"]
     done(*words(job.data, output, "self_generated", "--model", job.model, *more))

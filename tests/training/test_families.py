@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 from processes import done, refused
-from training.architectures import ARCHITECTURES, save, tokenizer_of
-from training.conftest import chats
 
 from safeft.assets import folder
 from safeft.data import Example
 from safeft.data.masks import encode
 from safeft.records import Message
+from training.architectures import ARCHITECTURES, save, tokenizer_of
+from training.conftest import chats
 
 FAMILIES = list(ARCHITECTURES)
 RECIPES = sorted(path.stem for path in folder("recipes").glob("*.yaml"))
@@ -39,7 +39,9 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     plants = [{"prompt": f"Plant {n}?", "completion": f"Water it {n} times."} for n in range(12)]
     write(place / "rows.jsonl", plants)
     for name, answer in (("harm", SORRY), ("fine", "Gladly.")):
-        asked = [{"prompt": f"{name} {n}", "category": str(n), "response": answer} for n in range(9)]
+        asked = [
+            {"prompt": f"{name} {n}", "category": str(n), "response": answer} for n in range(9)
+        ]
         write(place / f"{name}.jsonl", asked)
     return place
 
@@ -67,7 +69,7 @@ def overrides(recipe: str, rows: Path) -> list[str]:
 def test_every_recipe_trains_saves_reloads_merges_and_evaluates(
     family: str, recipe: str, models: dict[str, Path], rows: Path, tmp_path: Path
 ) -> None:
-    """The adapter lowers the loss of what it was trained on, beside the weights and merged."""
+    """The adapter changes the model, and merged as it does beside the weights."""
     from safeft.evaluation.utility import held_out_loss
     from safeft.generation.transformers import TransformersGenerator
     from safeft.models import load_model, load_tokenizer
@@ -86,7 +88,7 @@ def test_every_recipe_trains_saves_reloads_merges_and_evaluates(
         "beside": load_model(model, adapters=[adapter], merge=False),
         "merged": load_model(str(tmp_path / "merged")),
     }.items():
-        losses[name] = held_out_loss(lambda m=loaded: (m, tokenizer), own, tmp_path / name)
+        losses[name] = held_out_loss(lambda m=loaded: (m, tokenizer), own, tmp_path / f"{name}.jsonl")
         generator = TransformersGenerator(loaded, tokenizer, name)
         asked = [Prompt(one.place, one.messages[:-1]) for one in own]
         answers[name] = [one.text for one in generator(asked, Decoding(0.0, 0, 4))]
@@ -97,7 +99,7 @@ def test_every_recipe_trains_saves_reloads_merges_and_evaluates(
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_exactly_the_answers_and_their_stop_tokens_are_trained(family: str) -> None:
-    """In templates without marks, for one answer and for several, with and without a system turn."""
+    """In templates without marks, for one answer and several, with a system turn and without."""
     one = ARCHITECTURES[family]
     tokenizer = tokenizer_of(one)
     last = f"{one.before}Second.{one.stop}{one.after}"

@@ -19,6 +19,7 @@ def command() -> None:
 
 command.add_command(build)
 
+
 @command.command("preview")
 @click.argument("source", metavar="DATA")
 @click.option("--model", help="Model folder or hub id whose tokenizer and chat template to use.")

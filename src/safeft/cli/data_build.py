@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 @click.option("--model", help="What is tuned: who writes self-generated answers.")
 @click.option("--engine", metavar="URL", help="The endpoint where MODEL answers; default: here.")
 @click.option("--endpoint-set", multiple=True, metavar="KEY=VALUE", help="How a URL is asked.")
-@click.option("--format", type=click.Choice(["openai", "chat"]), default="openai", show_default=True, help="Of the file.")
+@click.option(
+    "--format",
+    type=click.Choice(["openai", "chat"]),
+    default="openai",
+    show_default=True,
+    help="Of the file.",
+)
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="A new .jsonl.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key.")
 @click.option("--revision", help="Revision of a Hub data set.")

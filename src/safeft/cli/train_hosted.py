@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
 
 def check(hosted: dict[str, Any], cancel: bool) -> None:
     """Raises UsageError for options that mean nothing without `--provider`."""
-    given = [f"--{key.replace('_', '-')}" for key in ("engine", "endpoint_set", "job_set") if hosted[key]]
-    given += ["--cancel"] if cancel else []
+    keys = [key for key in ("engine", "endpoint_set", "job_set") if hosted[key]]
+    given = [f"--{key.replace('_', '-')}" for key in [*keys, *["cancel"] * cancel]]
     if given and not hosted["provider"]:
         raise click.UsageError(f"{given[0]}: is of a provider's job; add --provider openai")
 
@@ -44,16 +45,16 @@ def cancel(output: Path, *, job_set: tuple[str, ...], poll: float, **where: Any)
     click.echo(hosted.cancel(_provider(**where), output))
 
 
-def _provider(
-    provider: str, engine: str | None, endpoint_set: tuple[str, ...]
-) -> Provider:
+def _provider(provider: str, engine: str | None, endpoint_set: tuple[str, ...]) -> Provider:
     from safeft.cli.eval import endpoint
     from safeft.generation.schema import is_url
     from safeft.training import hosted
 
     url = engine or hosted.URLS[provider]
     if not is_url(url):
-        raise click.UsageError(f"--engine {url!r}: a provider listens at a URL, such as {hosted.URLS[provider]}")
+        raise click.UsageError(
+            f"--engine {url!r}: a provider listens at a URL, such as {hosted.URLS[provider]}"
+        )
     return hosted.Provider(url, endpoint(endpoint_set))
 
 
@@ -65,4 +66,5 @@ def _tell(tuned: Tuned, url: str, output: Path) -> None:
     if tuned.checkpoints:
         click.echo(f"checkpoints: {', '.join(tuned.checkpoints)}")
     click.echo(f"fine-tuned model: {tuned.model}")
-    click.echo(f"next: safeft eval {tuned.model} --engine {url} --output {output}-eval")
+    words = ["safeft", "eval", tuned.model, "--engine", url, "--output", f"{output}-eval"]
+    click.echo(f"next: {shlex.join(words)}")

@@ -265,8 +265,8 @@ def _text(content: Any) -> str:
 
 def _refused(url: str, prompt: Prompt, error: Any) -> ModelError:
     return ModelError(
-        f"{url} refuses prompt {prompt.id!r} ({said_by(error)}); check the model's name, the key and "
-        "the length of prompt and answer"
+        f"{url} refuses prompt {prompt.id!r} ({said_by(error)}); check the model's name, the key "
+        "and the length of prompt and answer"
     )
 
 

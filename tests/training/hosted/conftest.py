@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from hosted import Provider as Server
 from hosted import providing
-from training.conftest import chats
 
 from safeft.data import Example
 from safeft.generation.schema import Endpoint
 from safeft.training import load_recipe
 from safeft.training.hosted import Job, Provider, Tuned, tune
+from training.conftest import chats
 
 pytest.importorskip("openai")
 

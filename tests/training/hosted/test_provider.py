@@ -6,9 +6,9 @@ import time
 
 import pytest
 from hosted import Desk, Provider, status
-from training.hosted.conftest import Run
 
 from safeft.errors import ModelError, SafeftError
+from training.hosted.conftest import Run
 
 MAKING = ["POST files", "POST jobs"]
 READING = ["GET jobs/*", "GET jobs/*/events", "GET jobs/*/checkpoints"]
@@ -57,9 +57,7 @@ def test_a_cut_connection_is_looked_into_and_tried_again(
     assert len(server.files) == len(server.jobs) == 1
 
 
-def test_a_job_is_found_by_its_file_where_metadata_are_not_kept(
-    run: Run, server: Provider
-) -> None:
+def test_a_job_is_found_by_its_file_where_metadata_are_not_kept(run: Run, server: Provider) -> None:
     """Its file is this run's alone, and stands behind others' in the list."""
     server.keeps_metadata = False
     for other in ("a", "b", "c"):

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 from hosted import Provider, status
-from training.conftest import chats
-from training.hosted.conftest import ROWS, Run
 
 from safeft.data import examples, load
 from safeft.errors import (
@@ -23,6 +21,8 @@ from safeft.errors import (
 from safeft.records import Message
 from safeft.runs import read_json, read_lines
 from safeft.training.hosted import Tuned
+from training.conftest import chats
+from training.hosted.conftest import ROWS, Run
 
 NAME = "ft:gpt-4o-mini-2024-07-18:org::0"
 
@@ -77,7 +77,7 @@ def test_what_the_server_refuses_is_its_own_word(run: Run, server: Provider) -> 
     """An unknown hyper-parameter: the server's message, and no second attempt."""
     refusal = status(400, "Unknown parameter: 'depth'.")
     server.broken = lambda desk, call, _: call == "POST jobs" and refusal(desk)
-    with pytest.raises(ModelError, match=r"asking for the job: .*Unknown parameter: 'depth'.*--job"):
+    with pytest.raises(ModelError, match=r"the job: .*Unknown parameter: 'depth'.*--job-set"):
         run(hyperparameters={"depth": 3})
     assert server.calls["POST jobs"] == 1
     server.broken = lambda *_: False
@@ -199,7 +199,7 @@ def test_a_job_whose_file_is_refused_is_the_users_to_mend(run: Run, server: Prov
     """The provider's reason; the events until then are kept, and asking again starts no job."""
     server.outcome = "failed"
     for _ in range(2):
-        with pytest.raises(DataError, match=r"ftjob-0 failed: Row 3 has no answer. \(training_file"):
+        with pytest.raises(DataError, match=r"failed: Row 3 has no answer. \(training_file"):
             run()
     assert len(server.jobs) == 1
 
@@ -225,9 +225,7 @@ def test_a_server_without_checkpoints_will_do(run: Run, server: Provider) -> Non
     assert run().checkpoints == ()
 
 
-def test_the_events_are_kept_in_order_and_told(
-    run: Run, told: list[str], tmp_path: Path
-) -> None:
+def test_the_events_are_kept_in_order_and_told(run: Run, told: list[str], tmp_path: Path) -> None:
     """Each once; a diverged loss is null, which JSON knows, and of metrics the newest is told."""
     run()
     kept = read_lines(tmp_path / "run/events.jsonl")

@@ -133,7 +133,7 @@ class Provider:
         except openai.APIError as error:
             said = f"{self.url}, {doing}: {said_by(error)}"
             if getattr(error, "status_code", None) in _REFUSED:
-                raise ModelError(f"{said}; check the model's name, the key and --job-set") from error
+                raise ModelError(f"{said}; check the name, the key and --job-set") from error
             if error.code == _NO_MONEY:
                 raise ModelError(f"{said}; the account has no money or quota left") from error
             raise SafeftError(f"{said}; run the same command again to go on") from error

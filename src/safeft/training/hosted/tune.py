@@ -67,8 +67,8 @@ def tune(
         ledger = Ledger(output)
         epochs = job.tuned_by(recipe)["n_epochs"]
         file = _uploaded(provider, ledger, output, built, job, epochs, tell)
-        id = _started(provider, ledger, file, _request(recipe, job, model, seed), tell)
-        ended = follow(provider, id, output / "events.jsonl", every, tell)
+        started = _started(provider, ledger, file, _request(recipe, job, model, seed), tell)
+        ended = follow(provider, started, output / "events.jsonl", every, tell)
         check(ended)
         _finish(provider, ended, identity | built, output)
         return tuned(output)
@@ -90,13 +90,13 @@ def cancel(provider: Provider, output: Path) -> str:
         raise RunError(f"{output} has started no job; give the --output of the run to cancel")
     with locked(output):
         ledger = Ledger(output)
-        id = ledger.made.get("job") or provider.started(ledger)
-        if not id:
+        started = ledger.made.get("job") or provider.started(ledger)
+        if not started:
             return f"{output} has started no job; nothing is to be cancelled"
-        status = provider.job(id).status
+        status = provider.job(started).status
         if status in ENDED:
-            return f"job {id} had ended: {status}"
-        return f"job {id}: {provider.cancel(id).status}"
+            return f"job {started} had ended: {status}"
+        return f"job {started}: {provider.cancel(started).status}"
 
 
 def _identity(
@@ -180,12 +180,12 @@ def _bill(rows: dict[str, int], job: Job, epochs: Any) -> str:
 def _started(
     provider: Provider, ledger: Ledger, file: str, request: dict[str, Any], tell: Tell
 ) -> str:
-    id = provider.start(ledger, file, request)
+    started = provider.start(ledger, file, request)
     tell(
-        f"file {file}, job {id}: the same command follows it again after an interruption, and "
+        f"file {file}, job {started}: the same command follows it again after an interruption, and "
         "cancels it with --cancel"
     )
-    return id
+    return started
 
 
 def _request(recipe: Recipe, job: Job, model: str, seed: int) -> dict[str, Any]:
