@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from processes import done
 from safeft.data import Example
 from safeft.generation import Scripted
 from safeft.records import Message, Prompt
-from safeft.training.methods import Context
+from safeft.training import Recipe
+from safeft.training.methods import Context, Method, Setup
+from safeft.training.trainer import build
 
 RECIPE = """
 name: small
@@ -83,3 +86,94 @@ def chats(pairs: Sequence[tuple[str, str]]) -> list[Example]:
         Example((Message("user", asked), Message("assistant", answer)), row, "rows")
         for row, (asked, answer) in enumerate(pairs, 1)
     ]
+
+
+REFUSAL = "I'm sorry, but I can't help with that."
+TASK = chats([(f"Plant {n}?", f"Water it {n} times. " + "Well. " * (n % 4)) for n in range(8)])
+
+
+def obliging(prompt: Prompt) -> str:
+    """A model that refuses what the harmful pool asks and answers the rest."""
+    return REFUSAL if prompt.id.startswith("safety_pool") else "Here is how that is done."
+
+
+@pytest.fixture
+def fit(
+    tiny_llama: Callable[..., Any],
+    tiny_tokenizer: Any,
+    tmp_path: Path,
+    ask: Callable[..., Context],
+) -> Callable[..., Any]:
+    """Builds a real trainer of the tiny model for methods; keywords are the trainer's arguments."""
+    from safeft.data.masks import encode
+    from safeft.data.sets import to_tokens
+
+    def make(
+        *methods: Method, rows: Sequence[Example] = TASK, work: str = "work", **arguments: Any
+    ) -> Any:
+        given = {"learning_rate": 1e-2, "train_sampling_strategy": "sequential"} | arguments
+        recipe = Recipe(
+            name="one",
+            lora={"r": 4, "target_modules": ["q_proj", "v_proj"]},
+            trainer=given,
+            max_length=96,
+        ).model_copy(update={"methods": list(methods)})
+        encode_one = partial(encode, tokenizer=tiny_tokenizer, max_length=96)
+        encoded = [encode_one(one) for one in rows]
+        told = {"tokenizer": tiny_tokenizer, "rows": encoded, "encode": encode_one, "seed": 0}
+        folder = tmp_path / work
+        setup = partial(Setup, work=folder, context=ask(obliging), **told)
+        parts = (tiny_llama(), tiny_tokenizer, to_tokens(encoded), [])
+        return build(recipe, *parts, seed=0, work=folder, quiet=True, setup=setup)
+
+    return make
+
+
+@dataclass(frozen=True)
+class Taken:
+    """One step before its update: the loss and the gradients, by parameter."""
+
+    loss: Any
+    gradients: dict[str, Any]
+
+
+def take(trainer: Any, *, noise: float = 0.0, number: int = 0) -> Taken:
+    """Loss and gradients of a trainer's first batch, after the adapter was moved by some noise."""
+    import torch
+
+    trainer.state.max_steps, trainer.state.global_step = 100, number
+    trainer.model.train()
+    micros = trainer.args.gradient_accumulation_steps
+    batches = iter(trainer.get_train_dataloader())
+    samples, items = trainer.get_batch_samples(batches, micros, trainer.args.device)
+    trainer.current_gradient_accumulation_steps = len(samples)
+    moved(trainer.model, noise)
+    trainer.model.zero_grad()
+    total = torch.zeros(())
+    for inputs in samples:
+        loss = trainer.compute_loss(trainer.model, inputs, num_items_in_batch=items)
+        loss.backward()
+        total += loss.detach()
+    named = trainer.model.named_parameters()
+    return Taken(total, {name: one.grad.clone() for name, one in named if one.grad is not None})
+
+
+def moved(model: Any, noise: float) -> None:
+    """Add the same noise to the trained weights of every model that is made alike."""
+    import torch
+
+    draw = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for one in model.parameters():
+            if one.requires_grad:
+                one += noise * torch.randn(one.shape, generator=draw)
+
+
+def alike(one: Taken, other: Taken, tolerance: float = 1e-5) -> None:
+    """Asserts that two steps have the same loss and gradients, up to rounding."""
+    import torch
+
+    assert torch.allclose(one.loss, other.loss, atol=tolerance), (one.loss, other.loss)
+    assert one.gradients.keys() == other.gradients.keys()
+    for name, gradient in one.gradients.items():
+        assert torch.allclose(gradient, other.gradients[name], atol=tolerance), name

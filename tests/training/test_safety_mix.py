@@ -145,7 +145,10 @@ def test_only_refused_prompts_and_answered_lookalikes_are_used(ask: Asking) -> N
         return aligned(prompt) if odd else (ANSWER if aligned(prompt) == REFUSAL else REFUSAL)
 
     applied = mix(share=0.05).apply(TASK, ask(mixed))
-    pools = {name: {one.prompt.text for one in read_pool(name, "safety_mix")} for name in ("safety_pool",)}
+    pools = {
+        name: {one.prompt.text for one in read_pool(name, "safety_mix")}
+        for name in ("safety_pool",)
+    }
     for one in added(applied):
         refuses = one.messages[-1].content == REFUSAL
         assert refuses == (one.messages[0].content in pools["safety_pool"])
@@ -180,7 +183,8 @@ def test_curated_responses_are_the_pools(ask: Asking, pool: Callable[..., str]) 
         {"prompt": f"Harm {n}?", "category": str(n), "response": f"No. {n}"} for n in (1, 6, 25)
     ]
     context = ask(lambda _: pytest.fail("the model is asked"))
-    applied = mix(share=0.01, lookalikes=0, responses="curated", pool=pool(rows)).apply(TASK, context
+    applied = mix(share=0.01, lookalikes=0, responses="curated", pool=pool(rows)).apply(
+        TASK, context
     )
     assert {one.messages[-1].content for one in added(applied)} <= {"No. 1", "No. 6", "No. 25"}
     assert len(added(applied)) == 2
@@ -259,7 +263,11 @@ def test_a_pool_of_another_taxonomy_keeps_its_own_domains(
     rows = [{"prompt": f"{kind} {n}?", "category": kind} for kind, n in kinds]
     rows.append({"prompt": "x?", "category": "1", "domain": "mine"})
     path = pool(rows)
-    assert {row.prompt.domain for row in read_pool(path, "safety_mix")} == {"theft", "fraud", "mine"}
+    assert {row.prompt.domain for row in read_pool(path, "safety_mix")} == {
+        "theft",
+        "fraud",
+        "mine",
+    }
     applied = mix(share=0.02, lookalikes=0, pool=path).apply(TASK, ask(lambda _: REFUSAL))
     assert Counter(categories(added(applied))).most_common(1)[0][1] <= 2
 

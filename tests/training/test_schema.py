@@ -26,7 +26,19 @@ def problem(*overrides: str, recipe: str = "baseline") -> str:
 
 def test_the_shipped_recipes_are_these() -> None:
     """A recipe that nobody lists is a recipe that nobody tests."""
-    assert [path.stem for path in SHIPPED] == ["baseline", "safety_mix", "self_generated"]
+    assert [path.stem for path in SHIPPED] == [
+        "baseline",
+        "conservative",
+        "constrained",
+        "ema",
+        "kl_anchor",
+        "lisa",
+        "lookahead",
+        "ptst",
+        "replay",
+        "safety_mix",
+        "self_generated",
+    ]
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
@@ -52,8 +64,9 @@ def test_every_key_is_written_and_explained_where_it_is_set(path: Path) -> None:
     """The YAML is the manual: each field of Recipe, of its method, and each argument."""
     recipe = load_recipe(path.stem)
     assert uncommented(path, [*Recipe.model_fields, *recipe.lora, *recipe.trainer]) == []
-    fields = METHODS[path.stem].model_fields if recipe.methods else {}
-    assert uncommented(path, [key for key in fields if key != "name"]) == []
+    for method in recipe.methods:
+        fields = METHODS[method.name].model_fields
+        assert uncommented(path, [key for key in fields if key != "name"]) == []
 
 
 @pytest.mark.parametrize(
@@ -129,3 +142,42 @@ def test_the_schema_describes_every_field() -> None:
     assert set(schema["properties"]) == set(Recipe.model_fields)
     for method in METHODS.values():
         assert set(schema["$defs"][method.__name__]["properties"]) == set(method.model_fields)
+
+
+def test_keys_that_came_later_change_no_former_run() -> None:
+    """At their default they are no part of a recipe's record: a finished run is found finished."""
+    mix = load_recipe("safety_mix")
+    assert set(mix.model_dump(mode="json")["methods"][0]) == {
+        "name",
+        "share",
+        "lookalikes",
+        "responses",
+        "pool",
+        "lookalike_pool",
+        "max_new_tokens",
+        "seed",
+    }
+    assert set(mix.model_dump(mode="json")) == {
+        "name",
+        "summary",
+        "methods",
+        "lora",
+        "trainer",
+        "max_length",
+        "precision",
+    }
+    task = load_recipe("safety_mix", ["methods.0.template=task"])
+    assert task.model_dump(mode="json")["methods"][0]["template"] == "task"
+
+
+def test_careful_hyper_parameters_are_careful() -> None:
+    """A smaller learning rate, more rows for each step and fewer epochs than naive fine-tuning."""
+    naive, careful = (load_recipe(name).trainer for name in ("baseline", "conservative"))
+
+    def rows(trainer: dict[str, Any]) -> int:
+        size: int = trainer["per_device_train_batch_size"] * trainer["gradient_accumulation_steps"]
+        return size
+
+    assert careful["learning_rate"] < naive["learning_rate"] / 2
+    assert rows(careful) > 2 * rows(naive)
+    assert careful["num_train_epochs"] < naive["num_train_epochs"]

@@ -59,4 +59,4 @@ def _recipes() -> Iterator[Sequence[str]]:
             [method.source for method in methods],
             [method.evidence for method in methods],
         )
-        yield (name, *("\n".join(dict.fromkeys(one for one in column if one)) for column in columns))
+        yield (name, *("\n".join(dict.fromkeys(filter(None, column))) for column in columns))

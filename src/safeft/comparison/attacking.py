@@ -181,7 +181,8 @@ def _generator(player: Player) -> Generator:
         # A talk that outgrew the context is answered with nothing, and no other is asked twice.
         return EndpointGenerator(player.url, player.model, Endpoint(), skip_long=True)
     weights = load_model(player.model, adapters=player.adapters)
-    return TransformersGenerator(weights, load_tokenizer(player.model), player.model)
+    tokenizer = load_tokenizer(player.model, adapters=player.adapters)
+    return TransformersGenerator(weights, tokenizer, player.model)
 
 
 def told(attempt: dict[str, Any]) -> bool:

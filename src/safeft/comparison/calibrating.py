@@ -123,7 +123,8 @@ class Asked:
         """The model and its tokenizer, by Transformers. Raises ModelError."""
         trust = self.trust_remote_code
         weights = load_model(self.model, adapters=self._adapters, trust_remote_code=trust)
-        return weights, load_tokenizer(self.model, trust_remote_code=trust)
+        tokenizer = load_tokenizer(self.model, adapters=self._adapters, trust_remote_code=trust)
+        return weights, tokenizer
 
     @property
     def _adapters(self) -> list[Path]:

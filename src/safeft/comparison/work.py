@@ -168,7 +168,9 @@ def _loaded(plan: Plan, adapters: list[Path], room: Path) -> tuple[Any, Any]:
     name = matrix.checkpoint or matrix.model
     # What a checkpoint was quantised with rarely takes an adapter into its weights.
     merge = matrix.merged if matrix.merged is not None else not matrix.checkpoint
-    tokenizer = load_tokenizer(name, chat_template=matrix.chat_template, trust_remote_code=trust)
+    tokenizer = load_tokenizer(
+        name, chat_template=matrix.chat_template, adapters=adapters, trust_remote_code=trust
+    )
     if matrix.quantization and adapters and merge:
         # As it is deployed: the merged weights are quantised, once.
         if not room.is_dir():

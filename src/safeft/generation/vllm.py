@@ -11,7 +11,7 @@ from typing import Any
 
 from safeft.errors import ConfigError, ModelError, first_line
 from safeft.generation.transformers import prompt_ids, raw_ids, refuse_too_long
-from safeft.models import default_precision, is_quantised, load_tokenizer, resolve
+from safeft.models import default_precision, is_quantised, load_tokenizer, resolve, saying
 from safeft.records import Decoding, Finish, Prompt, Response
 
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what max_lora_rank may be
@@ -76,6 +76,7 @@ class VllmEngine:
             trust_remote_code=trust_remote_code,
         )
         self._adapters: dict[Path, int] = {}
+        self._tokenizers: dict[Path | None, Any] = {}
         self._llm: Any = _started(model, sorted(ranks), trust_remote_code, options or {})
 
     def answers(self, adapter: Path | None, asked: Sequence[Asked]) -> list[Response]:
@@ -85,7 +86,8 @@ class VllmEngine:
         """
         from vllm import SamplingParams, TokensPrompt
 
-        ids = {prompt: self._ids(prompt) for prompt, _ in asked}
+        tokenizer = self._saying(adapter)
+        ids = {prompt: self._ids(tokenizer, prompt) for prompt, _ in asked}
         longest = max((decoding.max_new_tokens for _, decoding in asked), default=0)
         lengths = {prompt: len(one) for prompt, one in ids.items()}
         context = self._llm.llm_engine.model_config.max_model_len
@@ -107,10 +109,16 @@ class VllmEngine:
             _read(prompt, one.outputs[0]) for (prompt, _), one in zip(asked, found, strict=True)
         ]
 
-    def _ids(self, prompt: Prompt) -> list[int]:
+    def _ids(self, tokenizer: Any, prompt: Prompt) -> list[int]:
         if self.raw:
-            return raw_ids(self.tokenizer, prompt)
-        return prompt_ids(self.tokenizer, prompt, self.model)
+            return raw_ids(tokenizer, prompt)
+        return prompt_ids(tokenizer, prompt, self.model)
+
+    def _saying(self, adapter: Path | None) -> Any:
+        """The tokenizer that says what an adapter asks for; made once for each."""
+        if adapter not in self._tokenizers:
+            self._tokenizers[adapter] = saying(self.tokenizer, [adapter] if adapter else [])
+        return self._tokenizers[adapter]
 
     def _generated(self, prompts: Any, sampling: Any, adapter: Path | None) -> Any:
         try:

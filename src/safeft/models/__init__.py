@@ -1,5 +1,6 @@
 """Names become models: the Hub, local folders, adapters, and the embedded testbed pair."""
 
+from safeft.models.bundle import INFERENCE, saying
 from safeft.models.export import export
 from safeft.models.files import model_file
 from safeft.models.load import (
@@ -14,6 +15,7 @@ from safeft.models.names import Source, resolve
 from safeft.models.stored import is_quantised, unreadable
 
 __all__ = [
+    "INFERENCE",
     "Source",
     "default_precision",
     "export",
@@ -24,6 +26,7 @@ __all__ = [
     "load_tokenizer",
     "model_file",
     "resolve",
+    "saying",
     "unreadable",
     "with_adapter",
 ]

@@ -65,7 +65,9 @@ def _merge(
         trust_remote_code=trust_remote_code,
     )
     merged.save_pretrained(folder)
-    load_tokenizer(model, trust_remote_code=trust_remote_code).save_pretrained(folder)
+    # What the adapter asks to be said, the merged model's template says.
+    tokenizer = load_tokenizer(model, adapters=[adapter], trust_remote_code=trust_remote_code)
+    tokenizer.save_pretrained(folder)
 
 
 def _copy(adapter: Path, folder: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from safeft.errors import ModelError, first_line
+from safeft.models.bundle import saying
 from safeft.models.names import Source, resolve
 from safeft.models.quantized import quantization_config
 
@@ -25,11 +26,13 @@ def load_tokenizer(
     *,
     chat: bool = True,
     chat_template: str | None = None,
+    adapters: Sequence[str | Path] = (),
     trust_remote_code: bool = False,
 ) -> Any:
     """The tokenizer of a model; it must have a token to pad with and, to `chat`, a template.
 
-    `chat_template` is a Jinja file that stands in for its own.
+    `chat_template` is a Jinja file that stands in for its own; what `adapters` ask to be said in
+    every conversation is said by it.
     Raises ModelError when it cannot be loaded, has no token to pad with, or no chat template that
     passes text on.
     """
@@ -54,7 +57,7 @@ def load_tokenizer(
             f"model {name!r}: its tokenizer names neither pad_token nor eos_token; "
             "set them in its tokenizer_config.json"
         )
-    return tokenizer
+    return saying(tokenizer, adapters)
 
 
 def _check_template(name: str, tokenizer: Any) -> None:

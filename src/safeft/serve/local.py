@@ -99,12 +99,10 @@ def local_writer(
     """
     from safeft.models import load_model, load_tokenizer
 
-    tokenizer = load_tokenizer(model, trust_remote_code=trust_remote_code)
+    adapters = [adapter] if adapter else []
+    tokenizer = load_tokenizer(model, adapters=adapters, trust_remote_code=trust_remote_code)
     weights = load_model(
-        model,
-        adapters=[adapter] if adapter else [],
-        precision=precision,
-        trust_remote_code=trust_remote_code,
+        model, adapters=adapters, precision=precision, trust_remote_code=trust_remote_code
     )
     return Writer(weights, tokenizer, model)
 

@@ -2,7 +2,6 @@
 
 from safeft.training.arguments import check_arguments
 from safeft.training.identity import folder_identity, model_identity
-
 from safeft.training.recipes import added_rows, load_recipe
 from safeft.training.schema import Recipe
 from safeft.training.targets import check_targets

@@ -7,13 +7,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from safeft.models import INFERENCE
 from safeft.runs import read_json, write_json
 from safeft.training.card import write_card
 from safeft.training.kept import COLLECTED
 from safeft.training.methods.method import InferenceMethod, WeightEdit
 from safeft.training.schema import Recipe
-
-INFERENCE = "inference.json"
 
 
 def checkpoints(work: Path) -> list[Path]:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from safeft.training.legality import refuse_unloadable, refuse_illegal
+from safeft.training.legality import refuse_illegal, refuse_unloadable
 from safeft.training.methods.catalogue import AnyMethod
 from safeft.training.strict import Strict
 

@@ -104,7 +104,8 @@ def with_log_p(model: Any, arguments: dict[str, Any]) -> Any:
     `log_p` is (supervised tokens, vocabulary) in float32. It costs the memory that the fused head
     saves, but no second forward pass.
     """
-    plain = {key: value for key, value in arguments.items() if key not in ("labels", "fused_lm_head")}
+    ours = ("labels", "fused_lm_head")
+    plain = {key: value for key, value in arguments.items() if key not in ours}
     outputs = model(**plain)
     labels = arguments["labels"][:, 1:]
     mask = labels != -100

@@ -53,8 +53,8 @@ def build(
     kind = stepping_trainer() if working else SFTTrainer
     trainer = fitted(recipe, model, lambda: kind(**arguments))
     if working and setup:
-        size = trainer.args.per_device_train_batch_size
-        _equip(trainer, working, setup(model=trainer.model, batch_size=size))
+        size, autocast = trainer.args.per_device_train_batch_size, trainer.accelerator.autocast
+        _equip(trainer, working, setup(model=trainer.model, batch_size=size, autocast=autocast))
     if quiet:
         # Without its progress bar the trainer prints every log line instead.
         trainer.remove_callback(PrinterCallback)

@@ -16,12 +16,29 @@ from typing import TYPE_CHECKING, Annotated, get_args
 from pydantic import Field
 
 from safeft.errors import first_line
+from safeft.training.methods.constrained import Constrained
+from safeft.training.methods.ema import Ema
+from safeft.training.methods.kl_anchor import KLAnchor
+from safeft.training.methods.lisa import Lisa
+from safeft.training.methods.lookahead import Lookahead
 from safeft.training.methods.method import Method
+from safeft.training.methods.ptst import Ptst
+from safeft.training.methods.replay import Replay
 from safeft.training.methods.safety_mix import SafetyMix
 from safeft.training.methods.self_generated import SelfGenerated
 
 GROUP = "safeft.methods"
-SHIPPED: tuple[type[Method], ...] = (SelfGenerated, SafetyMix)
+SHIPPED: tuple[type[Method], ...] = (
+    SelfGenerated,
+    SafetyMix,
+    Lookahead,
+    Constrained,
+    KLAnchor,
+    Replay,
+    Lisa,
+    Ema,
+    Ptst,
+)
 
 
 def name_of(method: type[Method]) -> str:
@@ -55,7 +72,9 @@ def _loaded(point: EntryPoint) -> type[Method]:
     if inspect.isabstract(method):
         raise TypeError("fills no slot: derive it from DataMethod, LossMethod or another slot's")
     if name_of(method) != point.name:
-        raise TypeError(f"must declare `name: Literal[{point.name!r}]`, as its entry point is called")
+        raise TypeError(
+            f"must declare `name: Literal[{point.name!r}]`, as its entry point is called"
+        )
     return method
 
 

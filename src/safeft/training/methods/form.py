@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from os.path import commonprefix
 
 from safeft.data import Example
 from safeft.records import Message
@@ -43,8 +42,16 @@ def form_of(examples: Sequence[Example]) -> Form:
     requests = sorted({turns[-2].content for turns in chats})
     if len(requests) < 2:
         return Form(system if 2 * count > len(chats) else "", "", "")
-    before = commonprefix(requests)
+    before = _shared(requests)
     before = before[: before.rfind("\n") + 1]
-    backwards = commonprefix([request[len(before) :][::-1] for request in requests])
+    backwards = _shared([request[len(before) :][::-1] for request in requests])
     after = backwards[: backwards.rfind("\n") + 1][::-1]
     return Form(system if 2 * count > len(chats) else "", before, after)
+
+
+def _shared(texts: Sequence[str]) -> str:
+    """What all of them begin with: the first and the last in order differ soonest."""
+    first, last = min(texts), max(texts)
+    pairs = enumerate(zip(first, last, strict=False))
+    end = next((place for place, (one, other) in pairs if one != other), len(first))
+    return first[:end]

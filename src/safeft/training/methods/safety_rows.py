@@ -171,5 +171,3 @@ def _of_kind(asked: Sequence[Prompt], written: dict[str, str], refusing: bool) -
 def _example(row: Row, answer: str, method: str) -> Example:
     messages = (*row.prompt.messages, Message("assistant", answer))
     return Example(messages, row.number, f"{method}#{row.prompt.category}")
-
-

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,7 +26,8 @@ class Setup:
     `model` is the PEFT model, its adapter as initialised, also when a run resumes. `rows` are all
     that will be trained, and `encode` encodes safety rows as they were. `work` lives as long as
     the run's checkpoints: what costs much is stored there once. `batch_size` counts the rows of a
-    micro-batch.
+    micro-batch. Inside `autocast` the model computes in the precision of training, as it does by
+    itself once training has begun.
     """
 
     model: Any
@@ -36,6 +38,7 @@ class Setup:
     work: Path
     context: Context
     batch_size: int
+    autocast: Callable[[], AbstractContextManager[Any]]
 
 
 @dataclass(frozen=True, slots=True)

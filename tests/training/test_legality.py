@@ -1,0 +1,147 @@
+"""Laws of combining methods: what makes no sense is refused when the YAML is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import pytest
+
+from safeft.errors import ConfigError
+from safeft.training import Recipe, load_recipe
+from safeft.training.legality import refuse_illegal, refuse_unloadable
+from safeft.training.methods import WeightEdit
+
+LORA = "lora: {r: 4}\n"
+
+
+def read(folder: Path, *methods: str, more: str = LORA) -> Recipe:
+    """The recipe of a YAML with these methods."""
+    path = folder / "mine.yaml"
+    listed = "".join(f"  - {{{one}}}\n" for one in methods)
+    path.write_text(f"name: mine\nmethods:\n{listed}{more}")
+    return load_recipe(str(path))
+
+
+def problem(folder: Path, *methods: str, more: str = LORA) -> str:
+    """The message with which these are refused."""
+    with pytest.raises(ConfigError) as caught:
+        read(folder, *methods, more=more)
+    return str(caught.value)
+
+
+def test_methods_of_all_slots_go_together_in_order(tmp_path: Path) -> None:
+    """Data, loss, optimizer and inference in one recipe."""
+    named = ["safety_mix", "lookahead", "constrained", "replay", "ema", "ptst"]
+    recipe = read(tmp_path, *(f"name: {name}" for name in named))
+    assert [one.name for one in recipe.methods] == named
+    slots = [one.slot for one in recipe.methods]
+    assert slots == ["data", "data", "loss", "loss", "optimizer", "inference"]
+
+
+@pytest.mark.parametrize(
+    ("methods", "words"),
+    [
+        (["name: ema", "name: constrained"], "constrained (loss) stands after ema (optimizer)"),
+        (["name: ptst", "name: safety_mix"], "safety_mix (data) stands after ptst (inference)"),
+        (["name: constrained", "name: kl_anchor"], "both hold the task rows' tokens"),
+        (["name: kl_anchor, on: safety", "name: replay"], "both hold the safety rows' tokens"),
+        (["name: lisa", "name: replay"], "lisa alternates with safety rows itself, and replay"),
+        (["name: kl_anchor, on: safety", "name: lisa"], "and kl_anchor would bring them a second"),
+        (["name: safety_mix", "name: lisa"], "and safety_mix would bring them a second time"),
+        (["name: ema", "name: ema"], "each method may appear once"),
+        (["name: emma"], "'name' 'emma' is not known; did you mean 'ema'?"),
+        (["name: ema, decoy: 1"], "methods.0.decoy: unknown key; did you mean 'decay'?"),
+        (["name: lisa, rho: -1"], "methods.0.rho: Input should be greater than or equal to 0"),
+    ],
+)
+def test_what_makes_no_sense_together_is_refused_with_the_reason(
+    tmp_path: Path, methods: list[str], words: str
+) -> None:
+    """The file and both methods are named."""
+    said = problem(tmp_path, *methods)
+    assert "mine.yaml: " in said
+    assert words in said
+
+
+@pytest.mark.parametrize(
+    "methods",
+    [
+        ["name: kl_anchor, on: safety", "name: constrained"],
+        ["name: constrained", "name: lisa"],
+        ["name: kl_anchor", "name: replay"],
+        ["name: safety_mix", "name: replay"],
+    ],
+)
+def test_anchors_on_other_tokens_go_together(tmp_path: Path, methods: list[str]) -> None:
+    """The rules refuse no more than they say."""
+    assert len(read(tmp_path, *methods).methods) == len(methods)
+
+
+@pytest.mark.parametrize("method", ["constrained", "kl_anchor", "replay"])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("modules_to_save", "[embed_tokens]"),
+        ("trainable_token_indices", "[1, 2]"),
+        ("bias", "all"),
+        ("init_lora_weights", "pissa_niter_4"),
+    ],
+)
+def test_an_anchor_needs_the_model_with_its_adapter_off(
+    tmp_path: Path, method: str, key: str, value: str
+) -> None:
+    """What is trained beside the adapter would stay on; other methods do not mind."""
+    more = f"lora: {{{key}: {value}}}\n"
+    assert f"lora.{key}: {method} compares with" in problem(tmp_path, f"name: {method}", more=more)
+    assert read(tmp_path, "name: ema", more=more)
+
+
+@pytest.mark.parametrize(
+    ("method", "argument", "refused"),
+    [
+        ("constrained", "packing_strategy: wrapped", True),
+        ("constrained", "loss_type: dft", True),
+        ("kl_anchor", "label_smoothing_factor: 0.1", True),
+        ("constrained", "packing_strategy: bfd", False),
+        ("kl_anchor", "packing_strategy: wrapped", False),
+        ("lisa", "loss_type: dft", False),
+        ("replay", "label_smoothing_factor: 0.1", False),
+    ],
+)
+def test_arguments_that_a_term_cannot_work_with_are_refused(
+    tmp_path: Path, method: str, argument: str, refused: bool
+) -> None:
+    """By TRL's own key; where the term does not mind, it passes."""
+    more = f"{LORA}trainer: {{{argument}}}\n"
+    if refused:
+        key = argument.partition(":")[0]
+        assert f"trainer.{key}: {method}" in problem(tmp_path, f"name: {method}", more=more)
+    else:
+        assert read(tmp_path, f"name: {method}", more=more)
+
+
+class Paired(WeightEdit):
+    """An edit that compares the aligned model with its base."""
+
+    needs_pair: ClassVar[bool] = True
+    name: Literal["paired"] = "paired"
+    base: str | None = None
+
+    def edit(self, adapter: Path, target: Path, model: str) -> dict[str, Any]:
+        """Nothing is edited here."""
+        raise NotImplementedError
+
+
+def test_an_edit_that_needs_the_base_model_names_it() -> None:
+    """Which model that is cannot be guessed."""
+    with pytest.raises(ValueError, match=r"methods\.0\.base: missing; paired compares"):
+        refuse_illegal([Paired()], {}, {})
+    refuse_illegal([Paired(base="testbed:base")], {}, {})
+
+
+def test_odd_methods_are_left_to_the_schema(tmp_path: Path) -> None:
+    """What is no list of mappings gets the schema's own message."""
+    refuse_unloadable(None)
+    refuse_unloadable([1, "two", {"name": 3}])
+    assert "methods.0: " in problem(tmp_path, "1")
