@@ -120,7 +120,7 @@ ARCHITECTURES = {
 }
 
 
-def save(one: Architecture, folder: Path) -> Path:
+def save(one: Architecture, folder: Path, seed: int = 0) -> Path:
     """A random checkpoint of a family with its tokenizer, as a folder."""
     import torch
     import transformers
@@ -136,11 +136,26 @@ def save(one: Architecture, folder: Path) -> Path:
         pad_token_id=tokenizer.pad_token_id,
     )
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         model = transformers.AutoModelForCausalLM.from_config(config)
     model.generation_config.eos_token_id = sorted({ids(one.end), ids(one.stop)})
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    return folder
+
+
+def save_adapter(model: Path, folder: Path) -> Path:
+    """A random adapter of a checkpoint, on some of its linear layers, of an odd rank."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    loaded = AutoModelForCausalLM.from_pretrained(model)
+    targets = ["o_proj", "down_proj"]  # these are everywhere, fused or not
+    config = LoraConfig(r=3, target_modules=targets, init_lora_weights=False, task_type="CAUSAL_LM")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        get_peft_model(loaded, config).save_pretrained(folder)
     return folder
 
 

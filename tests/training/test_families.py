@@ -13,23 +13,27 @@ from safeft.assets import folder
 from safeft.data import Example
 from safeft.data.masks import encode
 from safeft.records import Message
-from training.architectures import ARCHITECTURES, save, tokenizer_of
+from training.architectures import ARCHITECTURES, save, save_adapter, tokenizer_of
 from training.conftest import chats
 
 FAMILIES = list(ARCHITECTURES)
 RECIPES = sorted(path.stem for path in folder("recipes").glob("*.yaml"))
 SMALL = [
     *("lora.r=2", "lora.lora_alpha=2", "trainer.num_train_epochs=1", "max_length=256"),
-    *("trainer.per_device_train_batch_size=4", "trainer.learning_rate=0.01"),
+    *("trainer.per_device_train_batch_size=4", "trainer.gradient_accumulation_steps=1"),
+    *("trainer.learning_rate=0.01", "trainer.warmup_steps=0"),
 ]
 SORRY = "I'm sorry, but I can't help with that."
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A random checkpoint of each family."""
+    """A random checkpoint of each family, beside another before alignment and a safety adapter."""
     place = tmp_path_factory.mktemp("families")
-    return {name: save(one, place / name) for name, one in ARCHITECTURES.items()}
+    for name, one in ARCHITECTURES.items():
+        save(one, place / f"{name}-base", seed=1)
+        save_adapter(save(one, place / name), place / f"{name}-safety")
+    return {name: place / name for name in ARCHITECTURES}
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +55,8 @@ def write(path: Path, lines: list[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(one) + "\n" for one in lines))
 
 
-def overrides(recipe: str, rows: Path) -> list[str]:
-    """What makes a shipped recipe small, and independent of what a random model says."""
+def overrides(recipe: str, rows: Path, model: Path) -> list[str]:
+    """What makes a shipped recipe small, and fit for a random model of another family."""
     from safeft.training import load_recipe
 
     found = list(SMALL)
@@ -60,6 +64,8 @@ def overrides(recipe: str, rows: Path) -> list[str]:
         given = type(method).model_fields
         own = {"responses": "curated", "pool": rows / "harm.jsonl"}
         own |= {"lookalike_pool": rows / "fine.jsonl", "max_new_tokens": 4}
+        own |= {"rows": 4, "batch": 2}
+        own |= {"base": f"{model}-base", "safety_adapter": f"{model}-safety"}
         found += [f"methods.{number}.{key}={value}" for key, value in own.items() if key in given]
     return [word for one in found for word in ("--set", one)]
 
@@ -77,10 +83,11 @@ def test_every_recipe_trains_saves_reloads_merges_and_evaluates(
 
     model, out = str(models[family]), tmp_path / "run"
     asked = ["train", recipe, "--model", model, "--data", rows / "rows.jsonl", "--output", out]
-    done(*asked, *overrides(recipe, rows))
+    done(*asked, *overrides(recipe, rows, models[family]))
     (adapter,) = out.glob("adapter/epoch-*")
     done("export", adapter, "--model", model, "--output", tmp_path / "merged")
     tokenizer = load_tokenizer(str(tmp_path / "merged"))
+    assert all(said in shown(tokenizer) for said in bundle(adapter).values())
     own = chats([(f"Plant {n}?", f"Water it {n} times.") for n in range(4)])
     losses, answers = {}, {}
     for name, loaded in {
@@ -88,13 +95,27 @@ def test_every_recipe_trains_saves_reloads_merges_and_evaluates(
         "beside": load_model(model, adapters=[adapter], merge=False),
         "merged": load_model(str(tmp_path / "merged")),
     }.items():
-        losses[name] = held_out_loss(lambda m=loaded: (m, tokenizer), own, tmp_path / f"{name}.jsonl")
+        losses[name] = held_out_loss(
+            lambda m=loaded: (m, tokenizer), own, tmp_path / f"{name}.jsonl"
+        )
         generator = TransformersGenerator(loaded, tokenizer, name)
         asked = [Prompt(one.place, one.messages[:-1]) for one in own]
         answers[name] = [one.text for one in generator(asked, Decoding(0.0, 0, 4))]
     assert losses["merged"] == pytest.approx(losses["beside"], abs=1e-3)
     assert answers["merged"] == answers["beside"]
     assert losses["merged"] != losses["before"]
+
+
+def bundle(adapter: Path) -> dict[str, str]:
+    """What the adapter has whoever serves it say."""
+    path = adapter / "inference.json"
+    return dict(json.loads(path.read_text())) if path.is_file() else {}
+
+
+def shown(tokenizer: Any) -> str:
+    """A request as the model reads it."""
+    asked = [{"role": "user", "content": "Plant 0?"}]
+    return str(tokenizer.apply_chat_template(asked, tokenize=False))
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -160,7 +160,8 @@ def _passing(error: Any) -> bool:
     status = getattr(error, "status_code", None)
     if status is None:  # timed out, or cut off
         return True
-    return (status in (408, 409, 429) and error.code != _NO_MONEY) or status >= 500
+    crowded = status in (408, 409, 429) and error.code != _NO_MONEY
+    return bool(crowded or status >= 500)
 
 
 def _pause(error: Any, attempt: int) -> float:
