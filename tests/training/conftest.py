@@ -116,9 +116,9 @@ def fit(
             name="one",
             lora={"r": 4, "target_modules": ["q_proj", "v_proj"]},
             trainer=given,
-            max_length=96,
+            max_length=160,
         ).model_copy(update={"methods": list(methods)})
-        encode_one = partial(encode, tokenizer=tiny_tokenizer, max_length=96)
+        encode_one = partial(encode, tokenizer=tiny_tokenizer, max_length=160)
         encoded = [encode_one(one) for one in rows]
         told = {"tokenizer": tiny_tokenizer, "rows": encoded, "encode": encode_one, "seed": 0}
         folder = tmp_path / work

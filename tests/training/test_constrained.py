@@ -87,10 +87,7 @@ def test_packed_documents_are_held_as_they_are_apart(
     Eager attention reads the documents' boundaries from their positions, as flash attention does.
     """
     apart = take(fit(method(reference=reference), work="apart", **WHOLE), noise=0.1)
-    size = {"per_device_train_batch_size": 8, "max_length": 96} | packing
-    if "padding_free" in packing:
-        size["max_length"] = None
-    packed = take(fit(method(reference=reference), work="packed", **size), noise=0.1)
+    packed = take(fit(method(reference=reference), work="packed", **WHOLE, **packing), noise=0.1)
     alike(apart, packed, 1e-4)
 
 

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
+from safeft.training.kept import COLLECTED
 from safeft.training.methods.ema import Ema
 from safeft.training.trainer import resume
 
@@ -70,7 +71,7 @@ def test_each_epochs_adapter_is_the_average_and_training_goes_on_raw(
     _, watch = run
     folder = tmp_path / "work" / checkpoint
     raw, collected = (
-        load_file(place / "adapter_model.safetensors") for place in (folder, folder / "collected")
+        load_file(place / "adapter_model.safetensors") for place in (folder, folder / COLLECTED)
     )
     assert raw.keys() == collected.keys()
     for name in watch.seen[0]:

@@ -55,7 +55,7 @@ def penalty(trainer: Any, number: int) -> float:
     trainer.state.max_steps, trainer.state.global_step = 100, number
     trainer.current_gradient_accumulation_steps = 1
     step = trainer._step(trainer.model, inputs, seen, torch.tensor(1))
-    return float(trainer.terms["lisa"](step, torch.zeros(())))
+    return float(trainer.terms["lisa"](step, torch.zeros(())).detach())
 
 
 def test_the_anchor_is_the_weights_at_the_last_switch(fit: Callable[..., Any]) -> None:

@@ -53,7 +53,7 @@ def uncommented(path: Path, keys: Sequence[str]) -> list[str]:
     lines = path.read_text().splitlines()
     bare = []
     for key in keys:
-        at = [n for n, line in enumerate(lines) if re.match(rf"\s*(- )?{key}:", line)]
+        at = [n for n, line in enumerate(lines) if re.match(rf"\s*(- )?\"?{key}\"?:", line)]
         if not any("#" in lines[n] or lines[n - 1].lstrip().startswith("#") for n in at):
             bare.append(key)
     return bare

@@ -76,7 +76,7 @@ class VllmEngine:
             trust_remote_code=trust_remote_code,
         )
         self._adapters: dict[Path, int] = {}
-        self._tokenizers: dict[Path | None, Any] = {}
+        self._tokenizers: dict[Path, Any] = {}
         self._llm: Any = _started(model, sorted(ranks), trust_remote_code, options or {})
 
     def answers(self, adapter: Path | None, asked: Sequence[Asked]) -> list[Response]:
@@ -86,8 +86,7 @@ class VllmEngine:
         """
         from vllm import SamplingParams, TokensPrompt
 
-        tokenizer = self._saying(adapter)
-        ids = {prompt: self._ids(tokenizer, prompt) for prompt, _ in asked}
+        ids = {prompt: self._ids_for(adapter, prompt) for prompt, _ in asked}
         longest = max((decoding.max_new_tokens for _, decoding in asked), default=0)
         lengths = {prompt: len(one) for prompt, one in ids.items()}
         context = self._llm.llm_engine.model_config.max_model_len
@@ -109,16 +108,18 @@ class VllmEngine:
             _read(prompt, one.outputs[0]) for (prompt, _), one in zip(asked, found, strict=True)
         ]
 
-    def _ids(self, tokenizer: Any, prompt: Prompt) -> list[int]:
-        if self.raw:
-            return raw_ids(tokenizer, prompt)
-        return prompt_ids(tokenizer, prompt, self.model)
-
-    def _saying(self, adapter: Path | None) -> Any:
-        """The tokenizer that says what an adapter asks for; made once for each."""
+    def _ids_for(self, adapter: Path | None, prompt: Prompt) -> list[int]:
+        """The prompt, after what the adapter asks to be said before it."""
+        if self.raw or adapter is None:
+            return self._ids(prompt)
         if adapter not in self._tokenizers:
-            self._tokenizers[adapter] = saying(self.tokenizer, [adapter] if adapter else [])
-        return self._tokenizers[adapter]
+            self._tokenizers[adapter] = saying(self.tokenizer, [adapter])
+        return prompt_ids(self._tokenizers[adapter], prompt, self.model)
+
+    def _ids(self, prompt: Prompt) -> list[int]:
+        if self.raw:
+            return raw_ids(self.tokenizer, prompt)
+        return prompt_ids(self.tokenizer, prompt, self.model)
 
     def _generated(self, prompts: Any, sampling: Any, adapter: Path | None) -> Any:
         try:

@@ -106,6 +106,8 @@ def sft_config(recipe: Recipe, work: Path, *, seed: int, half: bool, quiet: bool
         "disable_tqdm": quiet,
     }
     given = _known(recipe, "trainer", recipe.trainer, SFTConfig)
+    if given.get("padding_free") and not given.get("packing"):
+        ours["max_length"] = None  # TRL does not cut there, and the rows are cut already
     return made(recipe, lambda: SFTConfig(**{**defaults, **given, **ours}), "trainer: ")
 
 

@@ -8,15 +8,17 @@ from typing import Any
 
 from safeft.training.methods.terms import Keeper
 
-# The epoch's adapter where it is not the one that training goes on from.
-COLLECTED = "collected"
+KEPT = Path("kept")
+# The epoch's adapter where it is not the one that training goes on from. It lies two folders deep:
+# in one of a checkpoint's own folders, transformers would take it for a second adapter to load.
+COLLECTED = KEPT / "adapter"
 
 
 def save_kept(checkpoint: Path, keepers: Mapping[str, Keeper], model: Any) -> None:
     """Write what each keeper keeps, and the adapter that one of them puts in the place of ours."""
     from safetensors.torch import save_file
 
-    checkpoint.mkdir(parents=True, exist_ok=True)
+    (checkpoint / KEPT).mkdir(parents=True, exist_ok=True)
     for name, keeper in keepers.items():
         if state := keeper.state():
             save_file(_apart(state), _file(checkpoint, name))
@@ -35,7 +37,7 @@ def restore_kept(checkpoint: Path, keepers: Mapping[str, Keeper]) -> None:
 
 
 def _file(checkpoint: Path, name: str) -> Path:
-    return checkpoint / f"kept-{name}.safetensors"
+    return checkpoint / KEPT / f"{name}.safetensors"
 
 
 def _apart(state: Mapping[str, Any]) -> dict[str, Any]:

@@ -50,9 +50,9 @@ def _refuse_disorder(methods: Sequence[Method]) -> None:
 def _refuse_two_anchors(methods: Sequence[Method]) -> None:
     anchors = [one for one in methods if isinstance(one, LossMethod) and one.anchor]
     for one, other in combinations(anchors, 2):
-        if one.anchor == other.anchor:  # type: ignore[union-attr]
+        if one.anchor == other.anchor:
             raise ValueError(
-                f"methods: {one.name} and {other.name} both hold the {one.anchor} rows' tokens to "  # type: ignore[union-attr]
+                f"methods: {one.name} and {other.name} both hold the {one.anchor} rows' tokens to "
                 "the model before training, and neither strength would mean what it says; keep one"
             )
 

@@ -21,81 +21,85 @@ def stepping_trainer() -> Any:
     """The class; made on first use, as TRL takes seconds to import."""
     from trl import SFTTrainer
 
-    class SteppingTrainer(SFTTrainer):  # type: ignore[misc]
-        """`terms` change the loss in their order, `keepers` survive a kill."""
+    return type("SteppingTrainer", (Stepping, SFTTrainer), {})
 
-        def __init__(self, **arguments: Any) -> None:
-            super().__init__(**arguments)
-            self.terms: dict[str, Term] = {}
-            self.keepers: dict[str, Keeper] = {}
-            self._micro, self._safety = 0, False
 
-        def get_batch_samples(self, iterator: Any, batches: int, device: Any) -> Any:
-            """The micro-batches of a step, or the safety rows that a term puts in their place."""
-            samples, items = super().get_batch_samples(iterator, batches, device)
-            self._micro, self._safety = 0, False
-            world, rank = self.accelerator.num_processes, self.accelerator.process_index
-            parts = [world * micro + rank for micro in range(len(samples))]
-            for term in self.terms.values():
-                put = term.instead(self.state.global_step, parts, world * len(samples))
-                if put is not None:
-                    samples, self._safety = put, True
-                    items = self._get_num_items_in_batch(samples, device)
-            return samples, items
+class Stepping:
+    """What stands before SFTTrainer: `terms` change the loss, `keepers` survive a kill."""
 
-        def compute_loss(
-            self,
-            model: Any,
-            inputs: Any,
-            return_outputs: bool = False,
-            num_items_in_batch: Any = None,
-        ) -> Any:
-            """TRL's loss with the terms, which see the outputs that TRL computed it from."""
-            if not self.terms or not self.model.training:
-                return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-            seen: list[Any] = []
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.terms: dict[str, Term] = {}
+        self.keepers: dict[str, Keeper] = {}
+        self._micro, self._safety = 0, False
 
-            def watched(**arguments: Any) -> Any:
-                wanted = any(term.wants_log_p for term in self.terms.values())
-                seen.append(with_log_p(model, arguments) if wanted else model(**arguments))
-                return seen[-1]
+    def get_batch_samples(self: Any, iterator: Any, batches: int, device: Any) -> Any:
+        """The micro-batches of a step, or the safety rows that a term puts in their place."""
+        theirs: Any = super()
+        samples, items = theirs.get_batch_samples(iterator, batches, device)
+        self._micro, self._safety = 0, False
+        world, rank = self.accelerator.num_processes, self.accelerator.process_index
+        parts = [world * micro + rank for micro in range(len(samples))]
+        for term in self.terms.values():
+            put = term.instead(self.state.global_step, parts, world * len(samples))
+            if put is not None:
+                samples, self._safety = put, True
+                items = self._get_num_items_in_batch(samples, device)
+        return samples, items
 
-            loss = super().compute_loss(watched, inputs, num_items_in_batch=num_items_in_batch)
-            step = self._step(model, inputs, seen[-1], num_items_in_batch)
-            for term in self.terms.values():
-                loss = term(step, loss)
-            self._micro += 1
-            return loss
+    def compute_loss(
+        self: Any,
+        model: Any,
+        inputs: Any,
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """TRL's loss with the terms, which see the outputs that TRL computed it from."""
+        theirs: Any = super()
+        if not self.terms or not self.model.training:
+            return theirs.compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        seen: list[Any] = []
 
-        def _step(self, model: Any, inputs: Any, outputs: Any, items: Any) -> Step:
-            import torch
+        def watched(**arguments: Any) -> Any:
+            wanted = any(term.wants_log_p for term in self.terms.values())
+            seen.append(with_log_p(model, arguments) if wanted else model(**arguments))
+            return seen[-1]
 
-            world, micros = self.accelerator.num_processes, self.current_gradient_accumulation_steps
-            # Where the loss is a mean over the micro-batch, the trainer divides it by their number.
-            later = micros if items is None or not self.model_accepts_loss_kwargs else 1
-            counted = torch.as_tensor(outputs.label_mask.sum() if items is None else items)
-            averaged = items is not None and self.args.average_tokens_across_devices
-            return Step(
-                model=model,
-                inputs=inputs,
-                outputs=outputs,
-                number=self.state.global_step,
-                total=self.state.max_steps,
-                safety=self._safety,
-                part=world * self._micro + self.accelerator.process_index,
-                parts=world * micros,
-                token_share=(world if averaged else 1) / counted.clamp(min=1),
-                part_share=float(world * later),
-                step_share=later / micros,
-            )
+        loss = theirs.compute_loss(watched, inputs, num_items_in_batch=num_items_in_batch)
+        step = self._step(model, inputs, seen[-1], num_items_in_batch)
+        for term in self.terms.values():
+            loss = term(step, loss)
+        self._micro += 1
+        return loss
 
-        def _save_checkpoint(self, model: Any, trial: Any) -> None:
-            if self.args.should_save:
-                checkpoint = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-                save_kept(checkpoint, self.keepers, self.model)
-            super()._save_checkpoint(model, trial)
+    def _step(self: Any, model: Any, inputs: Any, outputs: Any, items: Any) -> Step:
+        import torch
 
-    return SteppingTrainer
+        world, micros = self.accelerator.num_processes, self.current_gradient_accumulation_steps
+        # Where the loss is a mean over the micro-batch, the trainer divides it by their number.
+        later = micros if items is None or not self.model_accepts_loss_kwargs else 1
+        counted = torch.as_tensor(outputs.label_mask.sum() if items is None else items)
+        averaged = items is not None and self.args.average_tokens_across_devices
+        return Step(
+            model=model,
+            inputs=inputs,
+            outputs=outputs,
+            number=self.state.global_step,
+            total=self.state.max_steps,
+            safety=self._safety,
+            part=world * self._micro + self.accelerator.process_index,
+            parts=world * micros,
+            token_share=(world if averaged else 1) / counted.clamp(min=1),
+            part_share=float(world * later),
+            step_share=later / micros,
+        )
+
+    def _save_checkpoint(self: Any, model: Any, trial: Any) -> None:
+        if self.args.should_save:
+            checkpoint = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+            save_kept(checkpoint, self.keepers, self.model)
+        theirs: Any = super()
+        theirs._save_checkpoint(model, trial)
 
 
 def with_log_p(model: Any, arguments: dict[str, Any]) -> Any:

@@ -53,8 +53,7 @@ def train(
 
     A finished output is returned as it is; an interrupted one goes on from its last checkpoint to
     the same weights. `store` is where generated training text is kept (and shared between runs).
-    Raises DataError, ConfigError or ModelError for what the user can fix, RunError when `output`
-    holds another run.
+    Raises DataError, ConfigError or ModelError for what the user can fix, RunError for another run.
     """
     identity = _identity(recipe, model, examples, seed)
     check_arguments(recipe)

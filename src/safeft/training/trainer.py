@@ -8,8 +8,7 @@ from typing import Any
 
 from safeft.training.arguments import lora_config, sft_config
 from safeft.training.kept import restore_kept
-from safeft.training.methods import LossMethod, OptimizerMethod, Setup
-from safeft.training.methods.terms import Keeper
+from safeft.training.methods import Keeper, LossMethod, Method, OptimizerMethod, Setup
 from safeft.training.schema import Recipe
 from safeft.training.stepping import stepping_trainer
 from safeft.training.targets import adapted, fitted
@@ -29,19 +28,16 @@ def build(
 ) -> Any:
     """A trainer that saves a checkpoint after each epoch into `work`.
 
-    `setup` is completed with the adapted model and the batch size, for methods that work during
-    training; a recipe without them is trained by TRL's own class. Raises ConfigError when TRL or
-    PEFT refuses an argument, or when LoRA's target_modules match nothing in the model.
+    `setup` is completed for methods that work during training; without them it is TRL's own class.
+    Raises ConfigError when TRL or PEFT refuses an argument, or when LoRA's target_modules match
+    nothing in the model.
     """
     import torch
     from transformers import PrinterCallback, set_seed
-    from trl import SFTTrainer
 
     # The adapter is initialised before the trainer seeds anything.
     set_seed(seed)
-    half = next(model.parameters()).dtype == torch.bfloat16
-    recipe = adapted(recipe, model)
-    working = [one for one in recipe.methods if isinstance(one, LossMethod | OptimizerMethod)]
+    recipe, half = adapted(recipe, model), next(model.parameters()).dtype == torch.bfloat16
     arguments = {
         "model": model,
         "args": sft_config(recipe, work, seed=seed, half=half, quiet=quiet),
@@ -50,23 +46,33 @@ def build(
         "peft_config": lora_config(recipe),
         "callbacks": callbacks,
     }
-    kind = stepping_trainer() if working else SFTTrainer
-    trainer = fitted(recipe, model, lambda: kind(**arguments))
-    if working and setup:
-        size, autocast = trainer.args.per_device_train_batch_size, trainer.accelerator.autocast
-        _equip(trainer, working, setup(model=trainer.model, batch_size=size, autocast=autocast))
+    working = [one for one in recipe.methods if isinstance(one, LossMethod | OptimizerMethod)]
+    trainer = fitted(recipe, model, lambda: _class(working)(**arguments))
+    if setup:
+        _equip(trainer, working, setup)
     if quiet:
         # Without its progress bar the trainer prints every log line instead.
         trainer.remove_callback(PrinterCallback)
     return trainer
 
 
-def _equip(trainer: Any, methods: Sequence[Any], setup: Setup) -> None:
+def _class(working: Sequence[Method]) -> Any:
+    from trl import SFTTrainer
+
+    return stepping_trainer() if working else SFTTrainer
+
+
+def _equip(trainer: Any, working: Sequence[Method], complete: Callable[..., Setup]) -> None:
     """Give the trainer what works during training, by the method's name."""
-    for method in methods:
+    setup = complete(
+        model=trainer.model,
+        batch_size=trainer.args.per_device_train_batch_size,
+        autocast=trainer.accelerator.autocast,
+    )
+    for method in working:
         if isinstance(method, LossMethod):
             trainer.terms[method.name] = trainer.keepers[method.name] = method.term(setup)
-        else:
+        elif isinstance(method, OptimizerMethod):
             callback = method.callback(setup)
             trainer.add_callback(callback)
             if isinstance(callback, Keeper):
