@@ -169,3 +169,44 @@ def test_rows_of_the_suite_are_kept_out(tmp_path: Path) -> None:
     plan = words(path, tmp_path / "built.jsonl", "baseline", "--format", "chat")
     assert "repeats evaluation prompts" in refused(*plan)
     done(*plan, "--allow-overlap")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "said"),
+    [
+        ("constrained", "constrained changes the loss"),
+        ("ema", "ema changes the optimizer's steps"),
+        ("ptst", "ptst acts where the model is served (a system prompt: safeft eval --system"),
+    ],
+)
+def test_what_rows_cannot_carry_is_refused_by_name(
+    rows: Path, tmp_path: Path, recipe: str, said: str
+) -> None:
+    """With the reason, before anything is asked or written."""
+    message = refused(*words(rows, tmp_path / "built.jsonl", recipe))
+    assert f"recipe {recipe}: {said}" in message
+    assert "remove it, or choose a recipe of data methods only" in message
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
+def test_methods_of_both_kinds_are_refused_for_the_one_that_does_not_fit(
+    rows: Path, tmp_path: Path
+) -> None:
+    """The data method beside it is not blamed."""
+    both = "methods=[{name: lookahead}, {name: ema}]"
+    said = refused(*words(rows, tmp_path / "built.jsonl", "baseline", "--set", both))
+    assert "recipe baseline: ema changes" in said
+    assert "lookahead" not in said
+
+
+def test_an_endpoint_has_no_tokenizer_to_count_with(
+    rows: Path, tmp_path: Path, server: Server
+) -> None:
+    """Look-ahead by a text works without one, by the model's tokens it is refused."""
+    plan = words(rows, tmp_path / "built.jsonl", "lookahead", "--model", "m")
+    plan += ["--engine", server.url]
+    assert "use mode: virtual" in refused(*plan, "--set", "methods.0.mode=real")
+    done(*plan)
+    asked, answer = said(tmp_path / "built.jsonl")[0]
+    assert asked[1] == "Plant 0? Let's solve this problem."
+    assert answer[1] == "Let's solve this problem. Water it 0 times."

@@ -54,13 +54,20 @@ def local_writer(recipe: Recipe, model: str, *, trust_remote_code: bool = False)
     Raises ModelError when there is none of that name.
     """
 
+    generator = cache(lambda: generator_of(recipe, model, trust_remote_code))
     tokenizer = cache(lambda: load_tokenizer(model, trust_remote_code=trust_remote_code))
+    return Writer(model_identity(model), generator, tokenizer)
 
-    def load() -> Generator:
-        from safeft.generation.transformers import TransformersGenerator
 
-        precision = default_precision() if recipe.precision == "auto" else recipe.precision
-        weights = load_model(model, precision=precision, trust_remote_code=trust_remote_code)
-        return TransformersGenerator(weights, tokenizer(), model)
+def generator_of(recipe: Recipe, model: str, trust: bool) -> Generator:
+    """The model before it is tuned, to write answers. Raises ModelError as loading does."""
+    from safeft.generation.transformers import TransformersGenerator
 
-    return Writer(model_identity(model), cache(load), tokenizer)
+    tokenizer = load_tokenizer(model, trust_remote_code=trust)
+    return TransformersGenerator(weights_of(recipe, model, trust), tokenizer, model)
+
+
+def weights_of(recipe: Recipe, model: str, trust: bool) -> Any:
+    """The model's weights in the recipe's precision. Raises ModelError as loading does."""
+    precision = default_precision() if recipe.precision == "auto" else recipe.precision
+    return load_model(model, precision=precision, trust_remote_code=trust)

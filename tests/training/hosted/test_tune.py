@@ -258,3 +258,13 @@ def test_the_key_is_sent_and_written_nowhere(
     assert server.keys == {"Bearer sk-secret"}
     texts = [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
     assert "sk-secret" not in "".join([*texts, *told, str(caught.value)])
+
+
+def test_a_recipe_that_needs_the_weights_is_refused_before_anything_is_sent(
+    run: Run, server: Provider, tmp_path: Path
+) -> None:
+    """By the method and the reason; the folder is not begun."""
+    with pytest.raises(ConfigError, match="recipe lisa: lisa changes the loss: rows alone cannot"):
+        run("lisa")
+    assert not server.calls
+    assert not (tmp_path / "run").exists()
