@@ -133,6 +133,19 @@ def test_ctrl_c_leaves_the_job_and_says_how_to_stop_it(
     assert "was cancelled; choose another --output" in refused(*words)
 
 
+def test_a_job_is_cancelled_while_another_process_follows_it(
+    words: list[object], server: Provider, tmp_path: Path
+) -> None:
+    """From a second terminal; the first says so and ends."""
+    server.held = True
+    command = Command(words, tmp_path / "log")
+    command.until(lambda: server.calls["GET jobs/*/events"] > 1)
+    assert done(*words, "--cancel").out == "job ftjob-0: cancelled\n"
+    result = command.result()
+    assert result.code == 2
+    assert "job ftjob-0 was cancelled; choose another --output" in result.err
+
+
 def test_a_job_that_was_started_and_not_noted_can_be_cancelled(
     words: list[object], server: Provider
 ) -> None:

@@ -84,8 +84,7 @@ def _writer(
     from safeft.training.writers import endpoint_writer, local_writer, no_writer
 
     if model and engine and is_url(engine):
-        click.echo(f"what {model} writes itself is asked of {engine}")
-        return endpoint_writer(model, engine, endpoint(endpoint_set))
+        return endpoint_writer(model, engine, endpoint(endpoint_set), click.echo)
     if engine or endpoint_set:
         raise click.UsageError(
             "--engine: must be the URL of an endpoint that serves --model; leave it out to load "

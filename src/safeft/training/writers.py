@@ -36,16 +36,27 @@ def no_writer() -> Writer:
     return Writer("", refuse)
 
 
-def endpoint_writer(model: str, url: str, settings: Endpoint | None = None) -> Writer:
+def endpoint_writer(
+    model: str,
+    url: str,
+    settings: Endpoint | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Writer:
     """The model that an OpenAI-compatible endpoint serves under this name.
 
-    Raises ConfigError when the key or the client is missing, before anything is asked.
+    `tell` gets a line before the first prompt is sent there. Raises ConfigError when the key or
+    the client is missing, before anything is asked.
     """
     from safeft.generation.endpoint import EndpointGenerator
 
     installed(url)
     asking = EndpointGenerator(url, model, settings)
-    return Writer(f"{model}@{url}", lambda: asking)
+
+    def ask() -> Generator:
+        tell(f"what {model} writes itself is asked of {url}; the prompts are sent there")
+        return asking
+
+    return Writer(f"{model}@{url}", cache(ask))
 
 
 def local_writer(recipe: Recipe, model: str, *, trust_remote_code: bool = False) -> Writer:

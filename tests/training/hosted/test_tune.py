@@ -86,10 +86,11 @@ def test_what_the_server_refuses_is_its_own_word(run: Run, server: Provider) -> 
 
 
 def test_the_model_writes_its_own_answers_at_the_endpoint(
-    run: Run, server: Provider, tmp_path: Path
+    run: Run, server: Provider, told: list[str]
 ) -> None:
-    """Self-generated rows are the API model's own, asked for once each."""
+    """Self-generated rows are the API model's own, asked for once each, and it is said before."""
     tuned = run("self_generated", endpoint={"concurrency": 4})
+    assert f"itself is asked of {server.url}; the prompts are sent there" in told[0]
     (file,) = server.files.values()
     answers = [json.loads(line)["messages"][-1]["content"] for line in file["content"].splitlines()]
     assert answers == [f"echo: Plant {n}?" for n in range(12)]

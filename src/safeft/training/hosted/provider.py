@@ -64,10 +64,11 @@ class Provider:
 
         A server may keep no metadata, but the file is this run's alone.
         """
+        file = ledger.made.get("file", "none yet")
         with self._plainly("looking for the job"):
             for job in self._client.fine_tuning.jobs.list(limit=100):
                 mark = (job.metadata or {}).get(MARK)
-                if mark == ledger.mark or job.training_file == ledger.made.get("file"):
+                if mark == ledger.mark or job.training_file == file:
                     return str(job.id)
         return ""
 

@@ -63,7 +63,7 @@ def tune(
         return tuned(output)
     with locked(output), disk_watched(output):
         open_run(output, identity)
-        built = _build(recipe, provider, model, examples, output)
+        built = _build(recipe, provider, model, examples, output, tell)
         ledger = Ledger(output)
         epochs = job.tuned_by(recipe)["n_epochs"]
         file = _uploaded(provider, ledger, output, built, job, epochs, tell)
@@ -82,21 +82,20 @@ def tuned(output: Path) -> Tuned:
 
 
 def cancel(provider: Provider, output: Path) -> str:
-    """Cancel the job of a run, and say what became of it.
+    """Cancel the job of a run, and say what became of it; another process may follow it still.
 
     Raises RunError when the run has started none.
     """
     if not (output / NAME).is_file():
         raise RunError(f"{output} has started no job; give the --output of the run to cancel")
-    with locked(output):
-        ledger = Ledger(output)
-        started = ledger.made.get("job") or provider.started(ledger)
-        if not started:
-            return f"{output} has started no job; nothing is to be cancelled"
-        status = provider.job(started).status
-        if status in ENDED:
-            return f"job {started} had ended: {status}"
-        return f"job {started}: {provider.cancel(started).status}"
+    ledger = Ledger(output)
+    started = ledger.made.get("job") or provider.started(ledger)
+    if not started:
+        return f"{output} has started no job; nothing is to be cancelled"
+    status = provider.job(started).status
+    if status in ENDED:
+        return f"job {started} had ended: {status}"
+    return f"job {started}: {provider.cancel(started).status}"
 
 
 def _identity(
@@ -119,12 +118,17 @@ def _identity(
 
 
 def _build(
-    recipe: Recipe, provider: Provider, model: str, examples: Sequence[Example], output: Path
+    recipe: Recipe,
+    provider: Provider,
+    model: str,
+    examples: Sequence[Example],
+    output: Path,
+    tell: Tell,
 ) -> dict[str, Any]:
     """Write the training file, and what there is to know of it last."""
     facts = output / BUILD
     if not facts.is_file():
-        writer = endpoint_writer(model, provider.url, provider.settings)
+        writer = endpoint_writer(model, provider.url, provider.settings, tell)
         built = build(recipe, examples, writer, output)
         text = written(built.examples, OPENAI)
         write_text(output / ROWS, text)
