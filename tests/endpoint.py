@@ -19,8 +19,8 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, handler: type[BaseHTTPRequestHandler] | None = None) -> None:
+        super().__init__(("127.0.0.1", 0), handler or Handler)
         self.fault: Fault = lambda *_: False
         self.seen: Counter[str] = Counter()
         self.bodies: list[dict[str, Any]] = []
@@ -35,10 +35,13 @@ class Server(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/v1"
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
+    """Chat completions and completions."""
+
     server: Server
 
     def do_POST(self) -> None:
+        """One request for an answer."""
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         text = body.get("prompt") or body["messages"][-1]["content"]
         with self.server.lock:
@@ -94,10 +97,17 @@ def message(content: str | None, **more: Any) -> dict[str, Any]:
 def serving() -> Iterator[Server]:
     """The server, until the block ends."""
     made = Server()
+    with running(made):
+        yield made
+
+
+@contextmanager
+def running(made: ThreadingHTTPServer) -> Iterator[None]:
+    """A server answers in a thread of its own, until the block ends."""
     thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:
-        yield made
+        yield
     finally:
         made.shutdown()
         made.server_close()

@@ -176,8 +176,8 @@ def test_text_that_cells_share_is_written_once(
 ) -> None:
     """Before they start side by side; each recipe's notes say what its method did."""
     module = import_module("safeft.training.train")  # the name itself is the function
-    write, loads = module._generator, []
-    monkeypatch.setattr(module, "_generator", lambda *given: loads.append(1) or write(*given))
+    write, loads = module.generator_of, []
+    monkeypatch.setattr(module, "generator_of", lambda *given: loads.append(1) or write(*given))
     recipe = "{recipe: self_generated, name: baseline, set: [methods.0.max_new_tokens=4]}"
     changes = [f"recipes=[{recipe}]", "untuned=false", "decodings.temperatures=[0]"]
     changed = options(*changes, "set.0=trainer.num_train_epochs=1")

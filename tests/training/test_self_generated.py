@@ -109,7 +109,7 @@ def test_the_model_is_loaded_once_for_all_batches(tmp_path: Any) -> None:
     recipe = Recipe(name="own", lora={}, methods=[method()])
     rows = chats([(f"Question {n}?", "Reference.") for n in range(2 * BATCH + 1)])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(write_ahead.__globals__, "_generator", load)
+        patch.setitem(write_ahead.__globals__, "generator_of", load)
         for _ in range(2):
             write_ahead(recipe, str(tmp_path), rows, tmp_path / "store")
     assert len(loads) == 1

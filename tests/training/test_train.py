@@ -119,7 +119,7 @@ def test_a_finished_output_is_returned_and_not_trained_again(
     """The same command again loads no model and touches no file but the lock."""
     module = sys.modules["safeft.training.train"]  # the package calls its function by that name
     before = {path: path.stat().st_mtime_ns for path in trained.rglob("*") if path.name != ".lock"}
-    monkeypatch.setattr(module, "load_model", lambda *_, **__: pytest.fail("a model is loaded"))
+    monkeypatch.setattr(module, "weights_of", lambda *_: pytest.fail("a model is loaded"))
     said = done(*job.arguments(trained)).out
     after = {path: path.stat().st_mtime_ns for path in trained.rglob("*") if path.name != ".lock"}
     assert after == before
@@ -221,7 +221,7 @@ def test_the_models_own_words_are_written_once_and_trained(
     (written,) = (tmp_path / "one").glob("written-*.jsonl")
     assert len(written.read_text().splitlines()) == 4
     module = sys.modules["safeft.training.train"]
-    monkeypatch.setattr(module, "_generator", lambda *_: pytest.fail("text is written again"))
+    monkeypatch.setattr(module, "generator_of", lambda *_: pytest.fail("text is written again"))
     again = trained_on(examples, job, tmp_path / "two", tmp_path / "one", **own)
     assert weights(tmp_path / "two", 1) == weights(tmp_path / "one", 1)
     assert again.facts["methods"] == first.facts["methods"]

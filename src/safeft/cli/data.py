@@ -6,13 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from safeft.cli.data_build import build
+
 if TYPE_CHECKING:
     from safeft.data import Example, Source
 
 
 @click.group("data")
 def command() -> None:
-    """Look at training data as the model will see it."""
+    """Look at training data as the model will see it, and build a recipe's rows."""
+
+
+command.add_command(build)
 
 
 @command.command("preview")

@@ -67,7 +67,7 @@ def command(
         untuned=not adapters and not responses,
         responses={"responses": list(responses)} if responses else {},
         adapters={name: list(adapters)} if adapters else {},
-        endpoint=_endpoint(endpoint_set),
+        endpoint=endpoint(endpoint_set),
         decodings=_decodings(**drawn),
         lm_eval=_lm_eval(tasks, lm_eval_set),
         judges=list(judges) or ["encoder", "keyword"],
@@ -89,10 +89,11 @@ def _decodings(temperatures: str, decoding_seeds: str, top_p: float) -> dict[str
     }
 
 
-def _endpoint(overrides: tuple[str, ...]) -> Any:
+def endpoint(overrides: Sequence[str]) -> Any:
+    """How an endpoint is asked, by `--endpoint-set`; ConfigError names a wrong key."""
     from safeft.generation.schema import Endpoint
 
-    return _overridden("--endpoint-set", Endpoint, overrides)
+    return overridden("--endpoint-set", Endpoint, overrides)
 
 
 def _lm_eval(tasks: tuple[str, ...], overrides: tuple[str, ...]) -> Any:
@@ -101,10 +102,11 @@ def _lm_eval(tasks: tuple[str, ...], overrides: tuple[str, ...]) -> Any:
     if not tasks and overrides:
         raise click.UsageError("--lm-eval-set: name a task with --lm-eval")
     named = [f"tasks={json.dumps(tasks)}", *overrides]
-    return _overridden("--lm-eval-set", LmEval, named) if tasks else None
+    return overridden("--lm-eval-set", LmEval, named) if tasks else None
 
 
-def _overridden(option: str, kind: Any, overrides: Sequence[str]) -> Any:
+def overridden(option: str, kind: Any, overrides: Sequence[str]) -> Any:
+    """A `kind` of nothing but an option's `KEY=VALUE`s; ConfigError names option and key."""
     from safeft.assets import read_yaml
     from safeft.errors import ConfigError
 

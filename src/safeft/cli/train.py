@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,11 +11,18 @@ if TYPE_CHECKING:
     from safeft.training import Trained
 
 SEED = click.IntRange(0, 2**32 - 1)
+SECONDS = click.FloatRange(0, min_open=True)
 
 
 @click.command("train")
 @click.argument("recipe")
 @click.option("--model", required=True, help="testbed:aligned, a folder, or org/name@revision.")
+@click.option("--provider", type=click.Choice(["openai"]), help="Tune MODEL where it is served.")
+@click.option("--engine", metavar="URL", help="Where the provider listens; default OpenAI's own.")
+@click.option("--endpoint-set", multiple=True, metavar="KEY=VALUE", help="How it is asked.")
+@click.option("--job-set", multiple=True, metavar="KEY=VALUE", help="What its job is asked.")
+@click.option("--poll", type=SECONDS, default=15.0, help="Seconds between looks; default 15.")
+@click.option("--cancel", is_flag=True, help="Cancel the provider's job of --output.")
 @click.option("--data", required=True, help="A shipped set (garden), a path, or a Hub id.")
 @click.option("--revision", help="Revision of a Hub data set.")
 @click.option("--split", help="Split of the data; default train.")
@@ -43,31 +50,32 @@ def command(
     suite: str,
     allow_overlap: bool,
     trust_remote_code: bool,
+    cancel: bool,
+    **hosted: Any,
 ) -> None:
     """Fine-tune MODEL on DATA with RECIPE (a shipped name or a YAML path).
 
     Run the same command again to resume.
     """
+    from safeft.cli import train_hosted
     from safeft.cli.data import rows_of
     from safeft.data.overlap import refuse
     from safeft.evaluation import load_suite
     from safeft.training import added_rows, load_recipe, train
 
+    train_hosted.check(hosted, cancel)
+    if cancel:
+        return train_hosted.cancel(output, **hosted)
     read = load_recipe(recipe, overrides)
     source, found = rows_of(
         data, skip_broken, revision=revision, split=split, limit=rows, format=format
     )
     click.echo(f"{source.label}: {len(found)} rows, format {source.format}")
     refuse([*found, *added_rows(read)], load_suite(suite).all_prompts(), insist=allow_overlap)
-    trained = train(
-        read,
-        model=model,
-        examples=found,
-        seed=seed,
-        output=output,
-        trust_remote_code=trust_remote_code,
-    )
-    _tell(trained)
+    job: dict[str, Any] = {"model": model, "examples": found, "seed": seed, "output": output}
+    if hosted["provider"]:
+        return train_hosted.tune(read, job, **hosted)
+    return _tell(train(read, trust_remote_code=trust_remote_code, **job))
 
 
 def _tell(trained: Trained) -> None:

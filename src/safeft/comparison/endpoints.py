@@ -16,6 +16,7 @@ from safeft.comparison.rules import unfinished
 from safeft.comparison.searching import game
 from safeft.evaluation import response_file, stored, where
 from safeft.generation import Generator
+from safeft.generation.counting import estimated_tokens
 from safeft.generation.schema import Endpoint
 from safeft.judges import EndpointJudge, Judge, load_judge
 from safeft.records import Decoding, Prompt, Response
@@ -23,8 +24,6 @@ from safeft.runs import read_json, write_json
 
 _LOG = logging.getLogger("safeft")
 SEEDS = "seeds.json"
-CHARACTERS = 4  # of English text in a token, as a rule of thumb
-FEW = 3  # tokens around a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +158,7 @@ def _asked(plan: Plan) -> Iterator[tuple[Prompt, int]]:
 
 
 def _tokens(prompt: Prompt) -> int:
-    return sum(len(one.content) // CHARACTERS + FEW for one in prompt.messages)
+    return estimated_tokens(prompt.messages)
 
 
 def ask_again(plan: Plan, generator: Callable[[], Generator], ask: Ask, place: Path) -> None:

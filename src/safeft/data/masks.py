@@ -156,12 +156,26 @@ def _span(example: Example, tokenizer: Tokenizer, full: str, number: int) -> tup
             "this answer, so its tokens cannot be found; add {% generation %} to the template"
         )
     end = found + len(content)
-    return start, end + _common(_stop(messages[-1].content, full), full[end:])
+    return start, end + _stop(messages[-1].content, full, full[end:], tokenizer)
 
 
-def _stop(last: str, full: str) -> str:
-    """What the template writes after an answer, read off the last one."""
-    return full[full.rfind(last.strip()) + len(last.strip()) :].rstrip()
+def _stop(last: str, full: str, after: str, tokenizer: Tokenizer) -> int:
+    """How much of `after` is what the template writes behind an answer, read off the last one.
+
+    Control tokens count whole or not at all: Phi-3 ends a conversation with a second one, which
+    begins with the same characters as the one of the next turn.
+    """
+    written = full[full.rfind(last.strip()) + len(last.strip()) :].rstrip()
+    control = tokenizer.get_added_vocab()
+    names = sorted(map(re.escape, control), key=len, reverse=True)
+    shared = 0
+    for piece in re.split(f"({'|'.join(names)})", written) if names else [written]:
+        same = _common(piece, after[shared:])
+        if same < len(piece):
+            shared += 0 if piece in control else same
+            break
+        shared += same
+    return len(after[:shared].rstrip())
 
 
 def _common(one: str, other: str) -> int:

@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 from safeft.errors import SafeftError, StoredError
 from safeft.evaluation.ciphers import CIPHERS
 from safeft.generation import Generator
+from safeft.generation.generator import Streaming
 from safeft.judges import Judge
 from safeft.records import Decoding, Label, Prompt, Response, Verdict
 from safeft.runs import Lines, read_lines
@@ -27,17 +28,6 @@ class Batched(Protocol):
 
     def answer(self, batch: Sequence[Prompt], decoding: Decoding) -> list[Response]:
         """Responses to one batch."""
-
-
-@runtime_checkable
-class Streaming(Protocol):
-    """A generator that hands over each answer as it comes: an endpoint's are paid for."""
-
-    def answers(self, prompts: Sequence[Prompt], decoding: Decoding) -> Iterator[Response]:
-        """One response per prompt, in any order."""
-
-    def __call__(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[Response]:
-        """One response per prompt, in order."""
 
 
 @runtime_checkable

@@ -102,7 +102,7 @@ class EndpointGenerator:
         except SafeftError:
             raise
         except Exception as error:  # older clients let their transport's own errors through
-            raise SafeftError(f"prompt {prompt.id!r}: {_said(error)}") from error
+            raise SafeftError(f"prompt {prompt.id!r}: {said_by(error)}") from error
 
     def _piece(self, choice: Any) -> str:
         if self.raw:
@@ -166,7 +166,7 @@ class EndpointGenerator:
         except openai.APIStatusError as error:
             return self._instead(prompt, error)
         except openai.APIError as error:
-            raise SafeftError(f"prompt {prompt.id!r}: {_said(error)}") from error
+            raise SafeftError(f"prompt {prompt.id!r}: {said_by(error)}") from error
 
     def _instead(self, prompt: Prompt, error: Any) -> Response:
         """What a refused request comes to: a response without words, or an error."""
@@ -174,14 +174,14 @@ class EndpointGenerator:
         if status == 400 and error.code in self.settings.filter_codes:  # a guard before the model
             return Response(prompt, "", "withheld")
         if status in (400, 413, 422) and _too_long(error):
-            problem = f"is too long for {self.name} at {self.url} ({_said(error)}); shorten it"
+            problem = f"is too long for {self.name} at {self.url} ({said_by(error)}); shorten it"
             if not self.skip_long:
                 raise TooLongError(prompt.id, problem) from error
             _LOG.warning("a prompt gets no answer: it %s", problem)
             return Response(prompt, "")
         if status in (400, 401, 403, 404, 422):
             raise _refused(self.url, prompt, error) from error
-        raise SafeftError(f"prompt {prompt.id!r}: {_said(error)}") from error
+        raise SafeftError(f"prompt {prompt.id!r}: {said_by(error)}") from error
 
     def _wait(self) -> None:
         """Until this request may start: they are spread evenly over the minute."""
@@ -265,12 +265,12 @@ def _text(content: Any) -> str:
 
 def _refused(url: str, prompt: Prompt, error: Any) -> ModelError:
     return ModelError(
-        f"{url} refuses prompt {prompt.id!r} ({_said(error)}); check the model's name, the key and "
-        "the length of prompt and answer"
+        f"{url} refuses prompt {prompt.id!r} ({said_by(error)}); check the model's name, the key "
+        "and the length of prompt and answer"
     )
 
 
-def _said(error: Any) -> str:
+def said_by(error: Any) -> str:
     """The kind of failure and its first line; never the request, whose headers hold the key."""
     status = getattr(error, "status_code", None)
     text = str(error).strip()

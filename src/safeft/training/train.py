@@ -16,7 +16,7 @@ from safeft.data.formats import fingerprint as data_fingerprint
 from safeft.data.masks import Encoded, encode, summary
 from safeft.data.sets import to_tokens
 from safeft.errors import DataError
-from safeft.models import default_precision, load_model, load_tokenizer
+from safeft.models import load_tokenizer
 from safeft.runs import disk_watched, locked, open_run, read_json, write_json
 from safeft.training.arguments import check_arguments
 from safeft.training.collecting import checkpoints, collect
@@ -26,6 +26,7 @@ from safeft.training.methods import Context, DataMethod, Setup
 from safeft.training.schema import Recipe
 from safeft.training.targets import check_targets
 from safeft.training.trainer import build, close_bars, resume
+from safeft.training.writers import generator_of, weights_of
 
 logger = logging.getLogger("safeft")
 
@@ -66,7 +67,7 @@ def train(
             check_targets(recipe, model, trust_remote_code=trust_remote_code)
             asked = (recipe, model, identity["model_hash"], store or output, trust_remote_code)
             prepared, notes, spent = _prepare(examples, *asked)
-            weights = _load(recipe, model, trust_remote_code)
+            weights = weights_of(recipe, model, trust_remote_code)
             cut = _longest(recipe, weights)
             encode_one = partial(encode, tokenizer=tokenizer, max_length=cut)
             encoded = [encode_one(one) for one in prepared]
@@ -131,22 +132,10 @@ def _prepare(
 def _context(recipe: Recipe, model: str, identity: str, store: Path, trust: bool) -> Context:
     return Context(
         identity,
-        cache(lambda: _generator(recipe, model, trust)),
+        cache(lambda: generator_of(recipe, model, trust)),
         store,
         tokenizer=cache(lambda: load_tokenizer(model, trust_remote_code=trust)),
     )
-
-
-def _generator(recipe: Recipe, model: str, trust: bool) -> Any:
-    from safeft.generation.transformers import TransformersGenerator
-
-    tokenizer = load_tokenizer(model, trust_remote_code=trust)
-    return TransformersGenerator(_load(recipe, model, trust), tokenizer, model)
-
-
-def _load(recipe: Recipe, model: str, trust: bool) -> Any:
-    precision = default_precision() if recipe.precision == "auto" else recipe.precision
-    return load_model(model, precision=precision, trust_remote_code=trust)
 
 
 def _longest(recipe: Recipe, weights: Any) -> int:

@@ -10,7 +10,8 @@ from typing import Any
 
 from safeft.data import Example
 from safeft.generation import Generator
-from safeft.records import Decoding, Prompt
+from safeft.generation.generator import Streaming
+from safeft.records import Decoding, Prompt, Response
 from safeft.runs import Lines, fingerprint, read_lines
 
 BATCH = 96  # prompts that are written to disk together
@@ -46,21 +47,36 @@ class Context:
                 for start in range(0, len(prompts), BATCH):
                     batch = prompts[start : start + BATCH]
                     if not all(prompt.id in done for prompt in batch):
-                        made = self._made(batch, decoding)
-                        lines.append(one for one in made if one["id"] not in done)
+                        for made in self._made(batch, done, decoding):
+                            lines.append(made)
         written = read_lines(path)
         for cost in COSTS:
             self.spent[cost] += sum(one.get(cost, 0) for one in written)
         return {record["id"]: record["text"] for record in written}
 
-    def _made(self, batch: Sequence[Prompt], decoding: Decoding) -> Iterator[dict[str, Any]]:
-        """A batch of answers, each with its share of the cost: it survives a kill as they do."""
+    def _made(
+        self, batch: Sequence[Prompt], done: set[str], decoding: Decoding
+    ) -> Iterator[list[dict[str, Any]]]:
+        """What is missing of a batch, in the pieces in which it is stored.
+
+        Each answer has its share of the cost, which survives a kill as they do. An endpoint's are
+        paid for: they are asked for once, and stored as they come.
+        """
         generator, start = self.generator(), time.monotonic()
+        if isinstance(generator, Streaming):
+            for one in generator.answers([p for p in batch if p.id not in done], decoding):
+                now = time.monotonic()
+                yield [_record(one, now - start)]
+                start = now
+            return
         answers = generator(batch, decoding)
-        seconds = round((time.monotonic() - start) / len(batch), 6)
-        for one in answers:
-            cost = dict(zip(COSTS, (seconds, one.tokens), strict=True))
-            yield {"id": one.prompt.id, "text": one.text, **cost}
+        seconds = (time.monotonic() - start) / len(batch)
+        yield [_record(one, seconds) for one in answers if one.prompt.id not in done]
+
+
+def _record(answer: Response, seconds: float) -> dict[str, Any]:
+    cost = dict(zip(COSTS, (round(seconds, 6), answer.tokens), strict=True))
+    return {"id": answer.prompt.id, "text": answer.text, **cost}
 
 
 @dataclass(frozen=True, slots=True)
