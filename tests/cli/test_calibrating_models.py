@@ -1,4 +1,4 @@
-"""What `safeft guard calibrate` asks and reads by: adapters, requests alone, shipped judges, probes."""
+"""What `safeft guard calibrate` asks and reads by: an adapter, judges that ship, a probe."""
 
 from __future__ import annotations
 

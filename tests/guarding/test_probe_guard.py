@@ -1,4 +1,4 @@
-"""Laws of a probe as a judge: a text is scored where it stands in an answer, alone or as a window."""
+"""Laws of a probe as a judge: a text is scored where it stands in an answer, or by itself."""
 
 from __future__ import annotations
 

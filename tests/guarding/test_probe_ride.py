@@ -18,7 +18,6 @@ from safeft.guarding.probe import decoder_layers
 from safeft.guarding.probe_ride import Ride, forced, heard, riding, token_logits
 
 
-
 def by_force(model: Any, probe: Any, batch: Any, out: Any) -> list[list[float]]:
     """The logits of the tokens that were generated, each row read alone and from its beginning."""
     start = batch["input_ids"].shape[1]

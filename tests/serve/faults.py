@@ -6,14 +6,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import resource
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 from guarding.reading import REFUSAL, checking
 
 from safeft.guarding.decision import Decision
@@ -177,4 +176,4 @@ def _law(one: Outcome) -> str:
 
 def memory() -> int:
     """Resident bytes of this process."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    return int(psutil.Process().memory_info().rss)
