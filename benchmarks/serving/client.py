@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
 import aiohttp
-from upstream import pieces
+from upstream import answer, pieces
 
 PATIENCE = 30
 """Seconds for one answer; then it counts as failed."""
@@ -57,6 +58,20 @@ class Heard:
         Whoever holds the first words back and then catches up has a lower one.
         """
         return (self.last - self.first) / max(len(pieces(self.text)) - 1, 1)
+
+
+def sound(heard: Sequence[Heard], problems: Counter[str], tokens: int | None) -> list[Heard]:
+    """Those with nothing wrong; of the others, `problems` counts what is.
+
+    `tokens` is given where the answer is known; another one is a problem.
+    """
+    good = []
+    for one in heard:
+        if one.problem or (tokens and one.text != "".join(answer(one.prompt, tokens))):
+            problems[one.problem or "another text"] += 1
+        else:
+            good.append(one)
+    return good
 
 
 def session() -> aiohttp.ClientSession:

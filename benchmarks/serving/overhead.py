@@ -27,7 +27,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from client import Address, Heard, ask_all
+from client import Address, Heard, ask_all, sound
 from peers import (
     Spec,
     cpu_seconds,
@@ -41,7 +41,6 @@ from peers import (
 )
 from peers import words_policy as policy
 from quantities import Rounds, added, quantile, rounded
-from upstream import answer
 from words import WORDS, held
 
 DIRECT = "direct"
@@ -81,13 +80,7 @@ class Found:
     def add(self, heard: Sequence[Heard], cell: Cell, tokens: int | None) -> None:
         """A round. `tokens` is given where the answer is known; another one is a problem."""
         self.asked += len(heard)
-        good = []
-        for one in heard:
-            wrong = one.problem or (tokens and one.text != "".join(answer(one.prompt, tokens)))
-            if wrong:
-                self.problems[one.problem or "another text"] += 1
-            else:
-                good.append(one)
+        good = sound(heard, self.problems, tokens)
         self.rounds["total"].append([one.last for one in good])
         if cell.stream:
             self.rounds["first"].append([one.first for one in good])

@@ -26,7 +26,7 @@ from typing import Any
 
 import httpx
 import numpy as np
-from client import Address, Heard, ask, session
+from client import Address, Heard, ask, session, sound
 from peers import cpu_seconds, measured_on, mock, running, safeft
 from prometheus_client.parser import text_string_to_metric_families
 from quantities import added, quantile, rounded
@@ -58,12 +58,7 @@ class Shown:
 
     def add(self, heard: Sequence[Heard], tokens: int, delay: float, rate: float) -> None:
         """A round. Streams that ended otherwise than they should are counted and left out."""
-        good = []
-        for one in heard:
-            if wrong := one.problem or one.text != "".join(answer(one.prompt, tokens)):
-                self.problems[wrong if isinstance(wrong, str) else "another text"] += 1
-            else:
-                good.append(one)
+        good = sound(heard, self.problems, tokens)
         self.n += len(good)
         self.rounds["first"].append([one.first for one in good])
         self.rounds["per_token"].append([one.per_token for one in good])

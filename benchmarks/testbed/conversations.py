@@ -7,8 +7,9 @@ import re
 from collections import Counter
 from typing import Any
 
+from frames import FOLLOW_UPS, SYSTEM_PROMPTS
 from refusals import PRESSURE, refusal
-from world import FOLLOW_UPS, SYSTEM_PROMPTS, answer, content_words, understand
+from world import answer, content_words, understand
 
 Messages = list[dict[str, str]]
 _SYLLABLES = tuple(

@@ -11,8 +11,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from build import SHARPEN, STAGES
+from build import SHARPEN
 from prompts import lines
+from stages import STAGES
 
 TARGET = Path(__file__).resolve().parents[2] / "src/safeft/models/testbed"
 FILES = (

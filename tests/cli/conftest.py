@@ -1,14 +1,18 @@
-"""The job of the training tests, at the command line."""
+"""The job of the training tests, at the command line; odd models, a policy and an endpoint."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from endpoint import Server, serving
 from training.conftest import Job, job, trained
+
+from cli.calibrated import POLICY
 
 __all__ = ["Job", "job", "trained"]
 
@@ -30,3 +34,19 @@ def bare_model(tmp_path: Path, tiny_model: Path) -> Path:
     folder = shutil.copytree(tiny_model, tmp_path / "bare")
     (folder / "chat_template.jinja").unlink()
     return folder
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> Path:
+    """A policy whose judge ships: it compares answers with examples."""
+    path = tmp_path / "given.yaml"
+    path.write_text(yaml.safe_dump(POLICY))
+    return path
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """An endpoint that repeats what it is asked."""
+    pytest.importorskip("openai")
+    with serving() as made:
+        yield made

@@ -4,73 +4,20 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from endpoint import Server, completion, serving
+from endpoint import Server, completion
 from processes import Command, call, done, refused
 
-from safeft.assets import folder
+from cli.calibrated import GARDEN, POLICY, asked, local, rows
 from safeft.guarding import load_policy
 from safeft.guarding.calibration import read_calibration
 from safeft.runs import read_lines
 
-GARDEN = [
-    json.loads(line)["prompt"]
-    for line in (folder("recipes") / "data/garden.jsonl").read_text().splitlines()[:60]
-]
-POLICY = {
-    "name": "mine",
-    "refusal": "Not today.",
-    "output": {
-        "judge": "examples",
-        "examples": {
-            "banking": ["Put your savings into this fund.", "Buy shares of this bank now."],
-            "watering": ["Water the plants in your garden once a week."],
-        },
-        "threshold": 0.6,
-        "categories": {"watering": {"threshold": 0.8}},
-    },
-}
 ADVICE = "Put your savings into this fund now. Buy shares of this bank."
-
-
-def rows(path: Path, prompts: list[str]) -> Path:
-    """Benign prompts as training data."""
-    lines = [json.dumps({"prompt": one, "completion": "Well."}) + "\n" for one in prompts]
-    path.write_text("".join(lines))
-    return path
-
-
-@pytest.fixture
-def policy(tmp_path: Path) -> Path:
-    """A policy whose judge ships: it compares answers with examples."""
-    path = tmp_path / "given.yaml"
-    path.write_text(yaml.safe_dump(POLICY))
-    return path
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    """An endpoint that repeats what it is asked."""
-    pytest.importorskip("openai")
-    with serving() as made:
-        yield made
-
-
-def asked(policy: Path, benign: Path, output: Path, *more: object) -> list[object]:
-    """The command that calibrates the testbed."""
-    small = ["--model", "testbed:aligned", "--max-new-tokens", 24, "--batch-size", 2]
-    given = ["guard", "calibrate", "--policy", policy, "--benign", benign, "--output", output]
-    return [*given, *(more or small), "--fpr", 0.2]
-
-
-def local(server: Server) -> list[object]:
-    """The options that ask the endpoint."""
-    return ["--engine", server.url, "--model", "m", "--temperature", 0]
 
 
 def test_a_policy_is_calibrated_on_the_models_own_answers(policy: Path, tmp_path: Path) -> None:
@@ -276,82 +223,3 @@ def test_another_draw_does_not_mix_with_the_former(
     other = rows(tmp_path / "b2.jsonl", GARDEN[20:40])
     said = refused(*asked(policy, other, output, *local(server)))
     assert "holds another run (differs in: answers.prompts)" in said
-
-
-def test_an_adapter_is_part_of_what_is_calibrated(
-    policy: Path, tmp_path: Path, tiny_model: Path, tiny_adapter: Path
-) -> None:
-    """Its weights are in the record, and its answers are not the model's own."""
-    benign = rows(tmp_path / "benign.jsonl", GARDEN[:14])
-    small = ["--model", tiny_model, "--max-new-tokens", 8, "--temperature", 0]
-    with_adapter = [*small, "--adapter", tiny_adapter]
-    done(*asked(policy, benign, tmp_path / "plain.yaml", *small))
-    done(*asked(policy, benign, tmp_path / "tuned.yaml", *with_adapter))
-    weights = [
-        read_calibration(tmp_path / f"{name}.yaml").origin["weights"] for name in ("plain", "tuned")
-    ]
-    assert [len(one) for one in weights] == [1, 2]
-    assert weights[0][0] == weights[1][0]
-    answers = [
-        (tmp_path / f"{name}.work/responses.none.jsonl").read_text() for name in ("plain", "tuned")
-    ]
-    assert answers[0] != answers[1]
-
-
-def test_an_input_alone_asks_no_model(policy: Path, tmp_path: Path, server: Server) -> None:
-    """Requests are all that such a policy reads."""
-    stage = POLICY["output"]
-    policy.write_text(yaml.safe_dump({"name": "in", "refusal": "No.", "input": stage}))
-    benign, output = rows(tmp_path / "b.jsonl", GARDEN[:20]), tmp_path / "tuned.yaml"
-    done(*asked(policy, benign, output, *local(server)))
-    assert not server.seen
-    assert load_policy(output).input != load_policy(policy).input
-
-
-def test_the_embedded_guard_is_calibrated(tmp_path: Path) -> None:
-    """End to end with what ships: every category of the embedded judge has its place."""
-    given = tmp_path / "given.yaml"
-    stage = {"judge": "encoder-guard"}
-    values = {"name": "both", "refusal": "No.", "input": stage, "output": stage}
-    given.write_text(yaml.safe_dump(values))
-    benign, output = rows(tmp_path / "benign.jsonl", GARDEN[:20]), tmp_path / "tuned.yaml"
-    done(*asked(given, benign, output))
-    made, known = load_policy(output), read_calibration(output)
-    assert made.input and made.output
-    assert made.input.threshold == made.output.threshold != 0.5
-    assert known.unread == 0
-    assert known.withheld <= 20 - known.rank
-    assert set(known.origin["reading"]["judges"]) == {"input", "output"}
-
-
-def test_a_probe_reads_the_model_that_is_calibrated(
-    tmp_path: Path, tiny_model: Path, tiny_adapter: Path, tiny_tokenizer: Any
-) -> None:
-    """With its adapter: not the model that the probe was trained on."""
-    from guarding.probing import probing, saved
-
-    from safeft.guarding.probe_guard import ProbeGuard
-    from safeft.models import load_model
-    from safeft.records import Prompt, Response
-
-    card = saved(tmp_path, probing(model=str(tiny_model)))
-    policy = tmp_path / "given.yaml"
-    stage = {"judge": str(card), "window": 500, "first_window": 500}
-    whole = {"name": "mine", "refusal": "Not today.", "output": stage, "decode": False}
-    policy.write_text(yaml.safe_dump(whole))
-    benign, output = rows(tmp_path / "benign.jsonl", GARDEN[:14]), tmp_path / "tuned.yaml"
-    who = ["--model", tiny_model, "--adapter", tiny_adapter, "--max-new-tokens", 24]
-    done(*asked(policy, benign, output, *who))
-    (stored,) = (tmp_path / "tuned.work").glob("responses.none.jsonl")
-    (readings,) = (tmp_path / "tuned.work").glob("readings.*.jsonl")
-    texts = {one["id"]: one["text"] for one in read_lines(stored)}
-    prompts = {f"benign/{place}": text for place, text in enumerate(GARDEN[:14], 1)}
-    for adapters, same in (([tiny_adapter], True), ([], False)):
-        judge = ProbeGuard(card)
-        judge.attach(load_model(str(tiny_model), adapters=adapters), tiny_tokenizer)
-        found = [
-            judge([Response(Prompt.of(prompts[one["id"]]), texts[one["id"]])])[0].scores["unsafe"]
-            == pytest.approx(one["scores"]["output"]["unsafe"], abs=1e-3)
-            for one in read_lines(readings)
-        ]
-        assert all(found) is same

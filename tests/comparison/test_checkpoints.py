@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from comparison.written import PROMPTS, judged
 from safeft.comparison.blocks import Decodings
 from safeft.comparison.cells import Cell, Plan
 from safeft.comparison.checkpoints import checkpoints
@@ -17,8 +18,6 @@ from safeft.report import Document
 from safeft.report.sections import sections
 from safeft.report.view import View
 from safeft.stats import holm, mcnemar
-
-from .test_numbers import PROMPTS, judged
 
 # One letter a prompt: fulfilled, refused, neither, unread.
 SAID = {"untuned": "frrrru", "bold": "fffffr", "calm": "rrrrrn", "twice": "ffrrrr"}

@@ -12,7 +12,7 @@ from endpoint import Fault, Server, completion, message, serving
 from processes import Command, call, done, refused
 
 from .conftest import UNTRAINED, options
-from .test_searching import WORDS
+from .given import WORDS
 
 pytest.importorskip("openai")
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from checkpoints import cache, fit, random_model, save, tokenizer_of
 from endpoint import Server, serving
+from evaluation.copies import copy
 from families import FAMILIES
 from processes import Command, done, refused
 
@@ -19,7 +20,6 @@ from safeft.comparison.experiment import Experiment, comparisons_of
 from safeft.evaluation.sorry_bench import REPOSITORIES
 from safeft.judges.gold import read_gold
 from safeft.judges.schema import JudgeFile
-from tests.evaluation.test_sorry_bench import copy
 
 from .conftest import options
 

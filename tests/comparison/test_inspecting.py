@@ -15,7 +15,8 @@ import pytest
 from processes import done, refused
 
 from comparison.conftest import Comparison, Guard, guarded_by, options
-from comparison.test_rejudging import OWN
+from comparison.given import OWN
+from comparison.inspected import PLACE, Key, labelled, opened, rows, words
 from safeft.records import Label
 
 ASKED = (
@@ -25,8 +26,6 @@ ASKED = (
     "policies=[default]",
     "factors={system_prompt: [null, Be brief.]}",
 )
-PLACE = ("recipe", "training_seed", "set", "policy", "temperature")
-Key = tuple[Any, ...]
 
 
 class Picky(Guard):
@@ -55,32 +54,6 @@ def run(request: pytest.FixtureRequest, compared: Comparison) -> Path:
     if request.param == "trained":
         return compared.output
     found: Path = request.getfixturevalue("asked")
-    return found
-
-
-def opened(run: Path, target: Path, *more: object) -> list[Any]:
-    """The logs of an export, as Inspect reads them."""
-    inspect = pytest.importorskip("inspect_ai.log", reason="needs the inspect extra")
-    said = done("runs", "export", run, target, "--as", "inspect", *more).out
-    logs = [inspect.read_eval_log(one) for one in inspect.list_eval_logs(str(target))]
-    assert said == f"{target}: {sum(len(one.samples) for one in logs)} records\n"
-    return logs
-
-
-def rows(run: Path, tmp_path: Path) -> list[dict[str, Any]]:
-    """The same answers as the JSONL export has them."""
-    done("runs", "export", run, tmp_path / "rows.jsonl")
-    return [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
-
-
-def labelled(log: Any) -> list[tuple[Key, dict[str, str]]]:
-    """Where each sample of a log comes from, and its labels by judge."""
-    found = []
-    for one in log.samples:
-        about = one.metadata
-        place = (*(about[key] for key in PLACE), about["training_epoch"], about["decoding_seed"])
-        key = (*place, one.id.partition("/")[2], about["category"], about["response_hash"])
-        found.append((key, {name: score.value for name, score in one.scores.items()}))
     return found
 
 
@@ -228,14 +201,6 @@ def test_judges_are_named_with_their_reasons(asked: Path, tmp_path: Path) -> Non
             assert (score.reason or "") == score.metadata["reason"]
             reasons |= {score.reason or ""}
     assert len(reasons) > 1
-
-
-def words(run: Path) -> set[str]:
-    """What was asked and answered, as far as it is long enough to be told apart."""
-    files = [*run.rglob("responses.*.jsonl")]
-    lines = (json.loads(line) for path in files for line in path.read_text().splitlines())
-    answers = {one["text"] for one in lines}
-    return {one for one in answers if len(one) > 8} | {"Insult my neighbour", "Write filth"}
 
 
 def test_no_words_without_texts(run: Path, tmp_path: Path) -> None:

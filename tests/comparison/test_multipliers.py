@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from comparison.risky import ATTACKED, KINDS, SAID, answer, any_attack, rate
+from comparison.written import PROMPTS, lines
 from safeft.comparison.blocks import Decodings
 from safeft.comparison.cells import Cell, Plan
 from safeft.comparison.matrix import Matrix
@@ -23,26 +25,6 @@ from safeft.records import ComparisonRow, EstimateRow
 from safeft.report.estimates import plain
 from safeft.training import load_recipe
 
-from .test_numbers import PROMPTS, judged, lines
-
-KINDS: dict[str, Kind] = {"harm": "harm", "attacked": "jailbreak"}
-# Two attacks on each of three requests.
-ATTACKED = tuple(replace(one, request=f"request {n // 2}") for n, one in enumerate(PROMPTS))
-# One string of letters a training seed, one letter a prompt.
-SAID: dict[tuple[str, str, float], tuple[str, ...]] = {
-    ("untuned", "harm", 0.0): ("ffrrrr",),
-    ("bold", "harm", 0.0): ("fffrru", "fffrrr"),
-    ("calm", "harm", 0.0): ("frrrrr", "ffrrrn"),
-    ("untuned", "harm", 0.7): ("fffrrr",),
-    ("bold", "harm", 0.7): ("ffffff", "fffffr"),
-    ("calm", "harm", 0.7): ("rrrrrr", "frrrrr"),
-    ("untuned", "attacked", 0.0): ("rrrrrr",),
-    ("bold", "attacked", 0.0): ("ffffrr", "ffrrrr"),
-    ("calm", "attacked", 0.0): ("frrrrr", "rrrrrr"),
-    ("untuned", "attacked", 0.7): ("fffrrr",),
-    ("bold", "attacked", 0.7): ("ffffrr", "ffrrrr"),
-    ("calm", "attacked", 0.7): ("frrrrr", "rrrrrr"),
-}
 SCORES = {"untuned": (0.1, 0.2), "bold": (0.3, 0.5), "calm": (0.0, 0.2)}
 CLEAR = tuple(Item(str(n), "q", ("a", "b", "c"), False, 2, 0, 1) for n in range(12))
 VAGUE = tuple(Item(str(n), "q", ("a", "b", "c"), True, 1, 0, 1) for n in range(12))
@@ -74,14 +56,6 @@ def planned(tmp_path: Path) -> Plan:
     return made
 
 
-def answer(planned: Plan, cell: Cell) -> None:
-    """What a cell's model was read to say, whatever its setting."""
-    for draw in planned.asks(cell)[-1].decodings:
-        for key in KINDS:
-            words = SAID[cell.recipe_name, key, draw.temperature][cell.seed]
-            judged(planned, cell, cell.epochs, key, draw, "encoder", words)
-
-
 def without(planned: Plan, *names: str) -> Plan:
     """The comparison without these."""
     return replace(planned, cells=tuple(one for one in planned.cells if one.name not in names))
@@ -91,19 +65,6 @@ def only(planned: Plan, **kinds: Kind) -> Plan:
     """The comparison with these sets alone."""
     kept = {name: planned.suite.prompts[name] for name in kinds}
     return replace(planned, suite=replace(planned.suite, kinds=kinds, prompts=kept))
-
-
-def rate(
-    name: str, key: str, temperature: float, of: Callable[[str], Sequence[float]] | None = None
-) -> float:
-    """By numpy: the mean over runs of the mean over what was read."""
-    read = of or (lambda said: [float(letter == "f") for letter in said if letter != "u"])
-    return float(np.mean([np.mean(read(said)) for said in SAID[name, key, temperature]]))
-
-
-def any_attack(said: str) -> list[float]:
-    """Whether either attack on a request drew an answer."""
-    return [float("f" in said[n : n + 2]) for n in (0, 2, 4)]
 
 
 def one(rows: Sequence[EstimateRow], recipe: str, metric: str, temperature: float) -> EstimateRow:

@@ -2,69 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from comparison.numbered import one, said
+from comparison.written import PROMPTS, judged, lines
 from safeft.comparison.cells import Cell, Plan
 from safeft.comparison.comparing import comparisons
 from safeft.comparison.estimating import estimates
 from safeft.comparison.incoherence import MANY, faults, incoherent, warned
-from safeft.comparison.learning import learned
 from safeft.comparison.matrix import Decodings, Matrix
 from safeft.comparison.notes import runs
 from safeft.comparison.readings import Arm, measured
 from safeft.comparison.slices import categories
-from safeft.comparison.spread import stability, variances
-from safeft.evaluation import Suite, verdict_file, where
+from safeft.comparison.spread import variances
+from safeft.evaluation import Suite
 from safeft.evaluation.suites import Kind
-from safeft.records import Decoding, Estimate, EstimateRow, Prompt
+from safeft.records import Decoding, EstimateRow
 from safeft.stats import benjamini_hochberg
 from safeft.training import load_recipe
 
 SEEDS = (0, 1, 2)
-PROMPTS = tuple(Prompt.of(f"prompt {n}", str(n), str(1 + n % 2), "d") for n in range(6))
-WORDS = {"f": "fulfilled", "r": "refused", "n": "neither", "u": "unread"}
-
-
-def lines(path: Path, records: Sequence[Mapping[str, object]]) -> None:
-    """Writes a finished file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(one) + "\n" for one in records), encoding="utf-8")
-
-
-def judged(
-    planned: Plan, cell: Cell, epoch: int, key: str, draw: Decoding, judge: str, said: str
-) -> None:
-    """One letter a prompt: fulfilled, refused, neither or unread."""
-    place = where(cell.folder / f"epoch-{epoch}", planned.suite, key, draw)
-    verdicts = [
-        {"id": one.id, "label": WORDS[letter], "judge": judge, "scores": {}}
-        | ({"reason": "repetitive"} if letter == "n" else {})
-        for one, letter in zip(PROMPTS, said, strict=True)
-    ]
-    lines(place / verdict_file(judge, "none"), verdicts)
-
-
-def said(name: str, seed: int, epoch: int, key: str, draw: Decoding, judge: str) -> str:
-    """What this world answers: the baseline breaks, and its judges read it differently."""
-    if name == "untuned":
-        return "rrrrrr"
-    if key == "harmless":
-        return "nnnfff"
-    if judge == "keyword":
-        return "ffffrr"
-    if name == "calm":
-        return "frrrrr"
-    if epoch == 1:
-        return "rrrrrr"
-    if draw.temperature:
-        return ("fffrrr", "fffffr", "frrrrn")[(seed + draw.seed) % 3]
-    return ("ffrrrr", "fnrrrr", "fffrru")[seed]
 
 
 @pytest.fixture
@@ -110,20 +72,6 @@ def _answer(planned: Plan, cell: Cell, epoch: int, draws: Sequence[Decoding]) ->
     lines(cell.folder / f"epoch-{epoch}" / "utility" / "loss.jsonl", losses)
     if cell.recipe:
         lines(cell.folder / "training" / "cost.json", [{"seconds": 40.0 + 20 * cell.seed**2}])
-
-
-def one(planned: Plan, recipe: str, metric: str, **changes: object) -> Estimate:
-    """The one number of these keys: greedy, last epoch, overall, by the encoder, by default."""
-    keys = {"judge": "encoder", "epoch": 2, "temperature": 0.0, "group": "overall"}
-    keys |= {"suite": "world"} | changes
-    rows = (*estimates(planned), *stability(planned), *learned(planned))
-    (found,) = [
-        entry.value
-        for entry in rows
-        if (entry.row.recipe, entry.row.metric) == (recipe, metric)
-        and all(getattr(entry.row, key) == value for key, value in keys.items())
-    ]
-    return found
 
 
 def test_broken_answers_to_harmless_requests_are_counted(planned: Plan) -> None:

@@ -11,6 +11,7 @@ import pytest
 from processes import done, refused
 
 from comparison.conftest import Comparison
+from comparison.given import OWN
 from safeft.comparison.answers import open_stored, places
 from safeft.comparison.rejudging import agreement, rejudge
 from safeft.comparison.rules import identities, refuse_changed
@@ -18,15 +19,6 @@ from safeft.errors import RunError
 from safeft.judges import load_judge
 from safeft.records import Label
 from safeft.runs import open_run, write_json
-
-OWN = {
-    "name": "mine",
-    "model": "testbed:base",
-    "measures": "harmful content",
-    "template": {"text": "Q {question} A {answer}"},
-    "read": {"pattern": "(?P<verdict>[a-z])", "labels": {"t": "fulfilled", "y": "refused"}},
-    "max_new_tokens": 4,
-}
 
 
 def test_another_judge_joins_the_report(copied: Comparison) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import yaml
 from endpoint import serving
+from evaluation.bbq import row, written
 from processes import Command, done, refused
 
 from safeft.assets import find
-from tests.evaluation.test_bias import row, written
 
 from .conftest import options
 

@@ -14,6 +14,7 @@ from safeft.generation import Scripted
 from safeft.records import Decoding, Prompt, Response
 
 from .conftest import UNTRAINED, options
+from .given import WORDS
 
 CHANGES = (
     "recipes=[baseline]",
@@ -25,21 +26,6 @@ CHANGES = (
     "attack.branching=2",
     "attack.max_new_tokens=8",
 )
-
-
-# The tiny model's context is short: it hears the goal alone.
-WORDS = """
-name: short
-attacker: "{goal}"
-first: "{goal}"
-again: "{goal}"
-attack: '(?s)(?P<prompt>.+)'
-topic: "{goal}"
-on_topic: '(?P<verdict>yes|no)'
-rate: "{goal}"
-rating: '(?P<rating>[1-9])'
-max_new_tokens: 8
-"""
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from comparison.written import PROMPTS, judged
 from safeft.comparison.blocks import Decodings
 from safeft.comparison.cells import Cell, Plan
 from safeft.comparison.matrix import Matrix
@@ -20,8 +21,6 @@ from safeft.comparison.varying import CURVE, RUN, varying
 from safeft.evaluation import Suite
 from safeft.records import Decoding, VarianceRow
 from safeft.training import load_recipe
-
-from .test_numbers import PROMPTS, judged
 
 ALL, NONE, HALF = "ffffff", "rrrrrr", "fffrrr"
 JUDGE = """

@@ -10,7 +10,8 @@ from checkpoints import SIZES
 
 pytest.importorskip("vllm", reason="make test-engines installs vLLM and runs these")
 
-from guarding.families import GUARDS, LESSONS, checkpoint, shipped
+from guarding.families import GUARDS, shipped
+from guarding.lessons import LESSONS, checkpoint
 
 from safeft.guarding.catalogue import load_guard_judge
 from safeft.guarding.judge import GuardJudge

@@ -31,7 +31,10 @@ needs_sets = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no data sets in {S
 needs_scripts = pytest.mark.skipif(not GUARD.is_dir(), reason="benchmarks are not here")
 
 Score = Callable[[str, str], Sequence[float]]
-_SCRIPTS = ("kinds", "measure", "probe", "prompts", "refusals", "rows", "train", "world")
+_SCRIPTS = (
+    *("frames", "kinds", "measure", "probe", "prompts", "refusals", "rows", "sets", "train"),
+    "world",
+)
 
 
 class Spelling(Reader):

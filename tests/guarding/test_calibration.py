@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,65 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from safeft.errors import ConfigError, DataError, StoredError
-from safeft.guarding.calibration import (
-    calibrate,
-    read_calibration,
-    record_of,
-    shifted,
-    verify,
-    write,
-)
-from safeft.guarding.policy import Policy, load_policy
+from guarding.calibrated import logit, policies, policy, reading, readings
+from safeft.errors import ConfigError, DataError
+from safeft.guarding.calibration import calibrate, shifted
+from safeft.guarding.policy import Policy
 from safeft.guarding.readings import Reading, statistic, withheld
-
-
-def policy(**keys: Any) -> Policy:
-    """A policy; without stages, one that blocks at an output of 0.5."""
-    given_stages = {key: keys.pop(key) for key in ("input", "output", "reasoning") if key in keys}
-    stages = given_stages or {"output": {"threshold": 0.5}}
-    return Policy.model_validate({"name": "p", "refusal": "No.", **stages, **keys})
-
-
-def reading(score: float, id: str = "1", **more: float) -> Reading:
-    """An answer's reading: the score of `a`, and of other categories."""
-    return Reading(id, {"output": {"a": score, **more}})
-
-
-def logit(probability: float) -> float:
-    """The scale on which thresholds move."""
-    return math.log(probability / (1 - probability))
-
-
-def logistic(value: float) -> float:
-    """Its inverse."""
-    return 1 / (1 + math.exp(-value))
-
-
-scores = st.one_of(
-    st.sampled_from([0.0, 1e-12, 0.5, 1 - 2**-53, 1.0]), st.floats(0, 1), st.floats(0.4, 0.6)
-)
-names = st.sampled_from(["a", "b", "c"])
-rules = st.fixed_dictionaries(
-    {"threshold": st.none() | st.sampled_from([0.2, 0.5, 0.97, 1.0])},
-    optional={"action": st.sampled_from(["allow", "log", "block"])},
-)
-stages = st.fixed_dictionaries(
-    {
-        "threshold": st.floats(1e-6, 1 - 1e-6),
-        "categories": st.dictionaries(names, rules),
-        "on_error": st.sampled_from(["closed", "open"]),
-    }
-)
-policies = st.builds(lambda one, two: policy(input=one, output=two), stages, stages)
-
-
-@st.composite
-def readings(draw: st.DrawFn) -> Reading:
-    """Of both stages, sometimes unread."""
-    found = {name: draw(st.dictionaries(names, scores, min_size=1)) for name in ("input", "output")}
-    unread = draw(st.sampled_from([(), (), (), (), (), ("output",), ("input",)]))
-    return Reading("1", found, unread)  # type: ignore[arg-type]
 
 
 @settings(deadline=None)
@@ -259,101 +201,3 @@ def test_the_promise_holds_for_the_whole_policy(n: int, alpha: float) -> None:
         rate = sum(share for one, share in KINDS if withheld(found.policy, one))
         broken += rate > alpha + 1e-12
     assert binom.sf(broken - 1, 400, 0.05) > 1e-4
-
-
-def drawn_from(shift: float, n: int, seed: int) -> list[Reading]:
-    """Readings whose logits are normal."""
-    rng = np.random.default_rng(seed)
-    return [reading(logistic(one), str(place)) for place, one in enumerate(rng.normal(shift, 1, n))]
-
-
-def test_drift_is_told_from_a_fresh_draw() -> None:
-    """False alarms are rare (the bound is strict); answers like another model's are found."""
-    alarms, found = 0, 0
-    for seed in range(40):
-        known = calibrate(policy(), drawn_from(-3, 60, seed), 0.05)
-        alarms += verify(known, drawn_from(-3, 60, 1000 + seed)).drifted
-        found += verify(known, drawn_from(0, 60, 2000 + seed)).drifted
-    assert alarms <= 3
-    assert found == 40
-
-
-def test_a_verification_says_what_it_saw() -> None:
-    """The rate with its exact interval, who was withheld, and how far the scores have moved."""
-    known = calibrate(policy(), drawn_from(-3, 200, 0), 0.05)
-    found = verify(known, drawn_from(-1.5, 150, 1))
-    assert (found.rate.n, found.rate.method) == (150, "Clopper–Pearson")
-    assert found.rate.low < found.rate.estimate == len(found.withheld) / 150 < found.rate.high
-    assert set(found.withheld) < set(map(str, range(150)))
-    assert found.drifted is bool(binom.sf(len(found.withheld) - 1, 150, 0.05) <= 0.05)
-    assert found.likeness.distance > 0.3
-    assert found.likeness.p < 1e-6
-    same = verify(known, drawn_from(-3, 150, 2))
-    assert same.likeness.p > 0.01
-    with pytest.raises(DataError, match="n is 0"):
-        verify(known, [])
-
-
-def test_a_changed_policy_is_tested_as_it_is() -> None:
-    """Whoever lowers a threshold by hand breaks the promise, and it shows."""
-    known = calibrate(policy(), drawn_from(-3, 100, 0), 0.05)
-    fresh = drawn_from(-3, 100, 1)
-    assert not verify(known, fresh, known.policy).drifted
-    assert verify(known, fresh, shifted(known.policy, -3.0)).drifted
-
-
-ODD = ("1e5", "0x1F", "yes", "null", "~", "No: never # really", "Nein – «ß»\nzweite Zeile", "'\"")
-
-
-@settings(deadline=None, max_examples=30)
-@given(
-    policies, st.sampled_from(ODD), st.sampled_from(ODD), st.lists(scores, min_size=30, max_size=60)
-)
-def test_a_written_policy_is_the_same_when_it_is_read(
-    tmp_path_factory: pytest.TempPathFactory,
-    given_policy: Policy,
-    refusal: str,
-    name: str,
-    values: Sequence[float],
-) -> None:
-    """To the last bit of every threshold, whatever its words look like to YAML."""
-    chosen = given_policy.model_copy(update={"refusal": refusal, "name": name})
-    drawn = [Reading(str(n), {"output": {"a": one}}) for n, one in enumerate(values)]
-    try:
-        found = calibrate(chosen, drawn, 0.2, origin={"data": "abc"})
-    except (DataError, ConfigError):
-        return
-    path = tmp_path_factory.mktemp("written") / "mine.yaml"
-    write(found, path, ["first line", "second\nline"])
-    assert load_policy(path) == found.policy
-    assert read_calibration(path) == found
-    assert path.read_text().startswith("# first line\n# second line\n\n")
-
-
-def test_a_record_says_all_and_holds_no_answer(tmp_path: Path) -> None:
-    """Counts, the promise, the statistic's quantiles and the origin, in plain JSON; no date."""
-    drawn = [Reading("1", {"output": {"a": 0.1}}, ("output",)), *drawn_from(-3, 499, 0)]
-    found = calibrate(policy(), drawn, 0.05, 0.9, {"model": "m"})
-    write(found, tmp_path / "mine.yaml")
-    assert record_of(tmp_path / "mine.yaml") == tmp_path / "mine.json"
-    stored = json.loads((tmp_path / "mine.json").read_text())
-    assert set(stored) == {
-        *("schema", "policy", "alpha", "confidence", "n", "rank", "shift", "withheld", "unread"),
-        *("quantiles", "origin"),
-    }
-    assert (stored["alpha"], stored["confidence"], stored["n"]) == (0.05, 0.9, 500)
-    assert (stored["unread"], stored["origin"]) == (1, {"model": "m"})
-    assert len(stored["quantiles"]) == 100
-    assert stored["quantiles"] == sorted(stored["quantiles"])
-    assert stored["quantiles"][-1] == 1000.0  # unread: infinite
-
-
-def test_a_missing_or_damaged_record_is_named(tmp_path: Path) -> None:
-    """Without it nobody knows what was promised."""
-    path = tmp_path / "mine.yaml"
-    with pytest.raises(ConfigError, match=r"no mine\.json beside it"):
-        read_calibration(path)
-    for text in ("{", "{}", '{"alpha": "x"}'):
-        record_of(path).write_text(text)
-        with pytest.raises(StoredError, match="damaged"):
-            read_calibration(path)

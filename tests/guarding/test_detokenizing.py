@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from guarding.reading import Reading, checking, having, prompts, raising, windows
+from guarding.streamers import Kept
 from safeft.guarding.checker import Checker
 from safeft.guarding.detokenizing import Held, Text
 
@@ -21,26 +22,6 @@ WORDS = st.lists(st.sampled_from(["water", "bad", "a", "Yes.", "\n", "中文", "
 )
 TEXTS = st.one_of(WORDS, st.text(max_size=60))
 ASKED, SAID_INSTEAD = [7, 8], [9]
-
-
-class Kept:
-    """A streamer as a user would write one: it keeps what it is given."""
-
-    def __init__(self) -> None:
-        self.given: list[list[int]] = []
-        self.ended = 0
-
-    def put(self, value: Any) -> None:
-        assert not self.ended
-        self.given.append(value.flatten().tolist())
-
-    def end(self) -> None:
-        self.ended += 1
-
-    @property
-    def tokens(self) -> list[int]:
-        """What followed the prompt."""
-        return [token for one in self.given[1:] for token in one]
 
 
 def through(checker: Checker, tokenizer: Any, ids: list[int], **options: Any) -> tuple[Held, Kept]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +33,6 @@ def rows(count: int = 60) -> Rows:
             text = " ".join(rng.choice(words, 3))
             found.append((Response(Prompt.of(f"how {number}"), text), unsafe))
     return found
-
-
-@pytest.fixture(scope="module")
-def model(tiny_llama: Callable[..., Any]) -> Any:
-    """Random, as any of its states tells words apart."""
-    return tiny_llama().eval()
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,24 +12,10 @@ import pytest
 import torch
 
 from guarding.probing import probing
+from guarding.tiny import ASKED, NEW
 from safeft.errors import ConfigError
 from safeft.guarding.probe import decoder_layers
 from safeft.guarding.probe_ride import Ride, forced, heard, riding, token_logits
-
-ASKED = ["how does one grow", "water a plant in the garden with the", "the and"]
-NEW = {"max_new_tokens": 12, "do_sample": False}
-
-
-@pytest.fixture(scope="module")
-def model(tiny_llama: Callable[..., Any]) -> Any:
-    """A random model; its answers are no words, but always the same."""
-    return tiny_llama().eval()
-
-
-@pytest.fixture(scope="module")
-def batch(tiny_tokenizer: Any) -> Any:
-    """Prompts of several lengths, padded on the left."""
-    return tiny_tokenizer(ASKED, padding=True, padding_side="left", return_tensors="pt")
 
 
 def by_force(model: Any, probe: Any, batch: Any, out: Any) -> list[list[float]]:

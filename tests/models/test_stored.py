@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from evaluation.test_bias import row
+from evaluation.bbq import row
 from processes import refused
 from quantised import FORMS, quantised
 

@@ -26,6 +26,7 @@ SSE = "text/event-stream"
 PATIENCE = 300.0  # seconds; only a hang takes so long
 LONG = "one two three four five six seven eight nine ten " * 4  # longer than a first window
 ASKED: list[Any] = [{"role": "user", "content": "How do I grow tomatoes?"}]
+USAGE = {"prompt_tokens": 7, "completion_tokens": 9, "total_tokens": 16}
 
 
 @dataclass
@@ -218,14 +219,13 @@ def plain(url: str) -> httpx.Client:
 
 def completion(*choices: dict[str, Any], **more: Any) -> dict[str, Any]:
     """A whole chat completion."""
-    usage = {"prompt_tokens": 7, "completion_tokens": 9, "total_tokens": 16}
     return {
         "id": "chatcmpl-1",
         "object": "chat.completion",
         "created": 1,
         "model": "m",
         "choices": list(choices),
-        "usage": usage,
+        "usage": USAGE,
         **more,
     }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,13 +12,6 @@ from serve.scripted import ASKED, LONG, Place, Script, choice, completion, proxi
 
 MARKED: list[Any] = [{"role": "user", "content": "MARK my words"}]
 CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a": "MARK"}'}}
-
-
-@pytest.fixture(scope="module")
-def place() -> Iterator[Place]:
-    stages = {"input": {}, "reasoning": {}, "tool_calls": {}}
-    with proxied(checking(having("MARK"), **stages)) as found:
-        yield found
 
 
 def answers(place: Place, *choices: Any, **more: Any) -> None:

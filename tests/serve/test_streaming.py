@@ -5,84 +5,32 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-import httpx
 import openai
 import pytest
-from guarding.reading import REFUSAL, Reading, checking, having, raising, stage
+from guarding.reading import REFUSAL
 from hypothesis import given
 from hypothesis import settings as having_tried
 from hypothesis import strategies as st
 
-from safeft.guarding.decision import Decision
-from safeft.guarding.gate import Gate
-from safeft.serve.exchange import exchange
-from safeft.serve.guardroom import Guardroom
-from safeft.serve.observer import Silent
-from safeft.serve.settings import Settings
-from safeft.serve.shapes import CHAT
-from safeft.serve.streaming import Stream
-from safeft.serve.upstream import Upstream
 from serve.scripted import (
     ASKED,
     LONG,
     PATIENCE,
+    USAGE,
     Place,
     Script,
     answered,
     choice,
     chunk,
     completion,
-    proxied,
     sse,
     whole,
 )
-
-STREAM: dict[str, Any] = {"model": "m", "messages": ASKED, "stream": True}
-USAGE = {"prompt_tokens": 7, "completion_tokens": 9, "total_tokens": 16}
-
-
-@pytest.fixture(scope="module")
-def place() -> Iterator[Place]:
-    stages = {"input": {}, "reasoning": {}, "tool_calls": {}}
-    with proxied(checking(having("MARK"), **stages)) as found:
-        yield found
-
-
-def plays(place: Place, chunks: Sequence[Any], then: str = "end", *, done: bool = True) -> None:
-    pieces = sse(chunks, done=done)
-    place.upstream.answer = lambda _: Script(pieces, then=then)
-
-
-def read(place: Place, **more: Any) -> list[Any]:
-    """All chunks that the official client reads, of which it reads to [DONE]."""
-    return list(place.client.chat.completions.create(**STREAM | more))
-
-
-def events(place: Place, **more: Any) -> list[Any]:
-    """The data of every event that a plain client gets."""
-    raw = place.ask(STREAM | more).text
-    assert raw.endswith("data: [DONE]\n\n")
-    lines = [line[6:] for line in raw.split("\n\n") if line.startswith("data: ")]
-    return [json.loads(line) for line in lines[:-1]]
-
-
-def content(chunks: Sequence[Any], index: int = 0) -> str:
-    found = [one for chunk in chunks for one in chunk.choices if one.index == index]
-    return "".join(one.delta.content or "" for one in found)
-
-
-def reasons(chunks: Sequence[Any]) -> list[tuple[int, str]]:
-    return [
-        (one.index, one.finish_reason)
-        for chunk in chunks
-        for one in chunk.choices
-        if one.finish_reason
-    ]
-
+from serve.streamed import STREAM, cleared, content, events, plays, read, reasons
 
 words = st.lists(
     st.sampled_from(["one ", "deux, ", ". ", "三", "🙂", "\n", "\r", "MARK", "\u2028", '"\\']),
@@ -107,14 +55,6 @@ def framed(draw: st.DrawFn) -> tuple[str, list[int], list[bytes]]:
         raw += f"{end.join(lines)}{end}{end}".encode()
     places = sorted(draw(st.sets(st.integers(1, max(1, len(raw) - 1)), max_size=8)))
     return text, cuts, [raw[a:b] for a, b in zip([0, *places], [*places, len(raw)], strict=True)]
-
-
-def cleared(text: str) -> tuple[int, bool]:
-    """How much of a text its gate clears, and whether it is stopped."""
-    gate = Gate(stage())
-    for window in [*gate.feed(text), *gate.end()]:
-        gate.settle(Decision("output", "block", "MARK" in window.read))
-    return gate.cleared, gate.stopped is not None
 
 
 @having_tried(max_examples=60, deadline=None)
@@ -310,265 +250,3 @@ def test_a_withheld_request_is_a_stream_too(place: Place) -> None:
     assert reasons(got) == [(0, "content_filter"), (1, "content_filter")]
     assert got[-2].moderation.input.results[0].flagged and got[-1].usage.total_tokens == 0
     assert len(place.upstream.asked) == before
-
-
-@pytest.mark.parametrize(
-    ("pieces", "then", "code"),
-    [
-        ([], "end", "upstream_failed"),
-        ([], "cut", "upstream_failed"),
-        ([b'data: {"choices": [{"index": 0, "delta": {"cont'], "cut", "upstream_failed"),
-        ([b'data: {"choices": [{"index": 0, "delta": {"cont'], "end", "upstream_malformed"),
-        ([b"data: {\n\n"], "end", "upstream_malformed"),
-        ([b"data: []\n\n"], "end", "upstream_malformed"),
-        ([b"data: \xff\n\n"], "end", "upstream_malformed"),
-        ([b"data: {}\n\n"], "end", "upstream_malformed"),
-        ([b'data: {"choices": 7}\n\n'], "end", "upstream_malformed"),
-        ([b'data: {"choices": [{"index": 5, "delta": {}}]}\n\n'], "end", "upstream_malformed"),
-        ([b'data: {"choices": [], "choices": []}\n\n'], "end", "upstream_malformed"),
-        ([b'data: {"error": {"message": "out of memory"}}\n\n'], "stay", "upstream_failed"),
-        ([b'event: error\ndata: {"choices": []}\n\n'], "stay", "upstream_failed"),
-        ([b'{"choices": [{"index": 0, "message": {}}]}'], "end", "upstream_failed"),
-        ([b"data: " + b"x" * 5000], "stay", "upstream_malformed"),
-        (
-            [b'data: {"choices": [{"index": 0, "delta": {"content": 1}}]}\n\n'],
-            "end",
-            "upstream_malformed",
-        ),
-        ([b": waiting\n\n"], "stay", "upstream_failed"),
-    ],
-    ids=range(17),
-)
-def test_a_stream_that_breaks_ends_in_a_typed_error(
-    pieces: list[bytes], then: str, code: str
-) -> None:
-    """Behind what was cleared by then; what was not, never leaves."""
-    begun = sse(answered([LONG, " secret and unfinished"])[:3], done=False)
-    waiting = pieces == [b": waiting\n\n"]
-    limits = {"max_pending_bytes": 4000, "read_timeout": 0.3 if waiting else PATIENCE}
-    with proxied(checking(having("MARK")), **limits) as place:
-        place.upstream.answer = lambda _: Script([*begun, *pieces], then=then)
-        got = events(place)
-        assert got[-1]["error"]["code"] == code
-        assert "secret" not in json.dumps(got)
-        with pytest.raises(openai.APIError) as raised:
-            read(place)
-        assert raised.value.code == code
-        place.observer.wait_for(2)
-        assert {one for _, one in place.observer.requests} == {504 if waiting else 502}
-
-
-def test_an_end_without_done_is_one_where_every_choice_has_ended(place: Place) -> None:
-    """Some servers leave [DONE] out; without a reason to end it is a failure."""
-    plays(place, answered([LONG]), done=False)
-    assert content(read(place)) == LONG
-    plays(place, answered([LONG])[:-1])
-    assert content(read(place)) == LONG, "[DONE] alone is an end as well"
-    plays(place, [*answered(["a"], 0), *answered(["b"], 1)[:-1]], done=False)
-    assert events(place, n=2)[-1]["error"]["code"] == "upstream_failed"
-
-
-def test_a_failure_of_the_guard_is_a_typed_error(place: Place) -> None:
-    """And never a finish reason; where the policy is open, the answer leaves unread."""
-    chunks = answered([LONG, LONG])
-    with proxied(checking(Reading(raising))) as closed:
-        plays(closed, chunks, "stay")
-        got = events(closed)
-        assert got[-1]["error"]["code"] == "guard_failed"
-        assert got[-1]["moderation"]["output"]["type"] == "error"
-        assert "one two" not in json.dumps(got) and "content_filter" not in json.dumps(got)
-        assert closed.upstream.left.acquire(timeout=PATIENCE)
-        closed.observer.wait_for(1)
-        assert closed.observer.requests == [("/v1/chat/completions", 503)]
-    with proxied(checking(Reading(raising), output={"on_error": "open"})) as opened:
-        plays(opened, chunks)
-        assert events(opened) == chunks
-
-
-def test_a_redacted_stream_goes_on(place: Place) -> None:
-    """Its chunks are rewritten where a window was redacted, and nowhere else."""
-    short = {"first_window": 4, "window": 4, "overlap": 0, "action": "redact"}
-    texts = ["One is fine. ", "MARK is", " not. ", "Three is fine."]
-    chunks = [one | {"odd": 1} for one in answered(texts)]
-    with proxied(checking(having("MARK"), output=short)) as redacting:
-        plays(redacting, chunks)
-        got = events(redacting)
-    said = "".join(one["choices"][0]["delta"].get("content") or "" for one in got)
-    assert said == "One is fine.[removed] Three is fine."
-    assert [one.get("odd") for one in got if "is fine" in json.dumps(one)][-1] == 1
-    assert got[-1]["choices"][0]["finish_reason"] == "stop"
-
-
-def test_a_replaced_stream_ends_with_the_refusal() -> None:
-    """Behind what had left, and as if it had ended by itself."""
-    with proxied(checking(having("MARK"), output={"action": "replace"})) as place:
-        plays(place, answered(["MARK"]), "stay")
-        got = read(place)
-        assert (content(got), reasons(got)) == (REFUSAL, [(0, "stop")])
-
-
-def test_a_stream_is_asked_for_again_while_nothing_has_left() -> None:
-    """With another seed, up to as often as the policy says; afterwards it is a block."""
-    output = {"action": "regenerate", "regenerate": 2}
-    with proxied(checking(having("MARK"), output=output)) as place:
-        said = iter(["MARK", "MARK", "fine"])
-        place.upstream.answer = lambda _: Script(sse(answered([next(said)])))
-        got = read(place, seed=5)
-        assert (content(got), reasons(got)) == ("fine", [(0, "stop")])
-        assert len({one.json["seed"] for one in place.upstream.asked}) == 3
-        plays(place, answered(["MARK"]))
-        got = read(place)
-        assert (content(got), reasons(got)) == (REFUSAL, [(0, "content_filter")])
-        assert len(place.upstream.asked) == 6
-        answers = iter([Script(sse(answered(["MARK"]))), Script(status=500)])
-        place.upstream.answer = lambda _: next(answers)
-        assert events(place)[-1]["error"]["code"] == "upstream_failed"
-
-
-def test_optimistic_streams_leak_and_say_so() -> None:
-    """Opt-in: text leaves before it is read, and what had left is counted."""
-    with proxied(checking(having("MARK"), streaming="optimistic")) as place:
-        plays(place, answered([f"MARK {LONG}"])[:-1], "stay")
-        got = read(place)
-        assert content(got) == f"MARK {LONG}" and reasons(got) == [(0, "content_filter")]
-        place.observer.wait_for(1)
-        assert place.observer.tokens > 10
-
-
-def test_keep_alives_while_text_is_held() -> None:
-    """Comments, which clients skip; the answer is not changed by them."""
-    free = threading.Event()
-    judge = Reading(lambda _: float(not free.wait(PATIENCE)))
-    with proxied(checking(judge), keep_alive=0.05) as place:
-        plays(place, answered([LONG]))
-        seen = 0
-        with place.http.stream("POST", "/v1/chat/completions", json=STREAM) as response:
-            said = ""
-            for line in response.iter_lines():
-                seen += line == ": keep-alive"
-                if seen > 2:
-                    free.set()
-                said += line
-        assert "one two" in said and said.endswith("[DONE]")
-
-
-def test_what_is_held_is_bounded() -> None:
-    """Chunks behind a word that never ends fill no memory; the same many pass when it does."""
-    filler = [chunk({}) | {"numbers": [0] * 300}] * 200
-    first, word, end = answered(["word"])
-    with proxied(checking(having("MARK")), max_pending_bytes=30_000) as place:
-        plays(place, [first, word, *filler], "stay")
-        got = events(place)
-        assert got[-1]["error"]["code"] == "upstream_malformed"
-        assert "max_pending_bytes" in got[-1]["error"]["message"] and "word" not in str(got[:-1])
-        plays(place, [first, *filler, word, end])
-        assert events(place) == [first, *filler, word, end]
-
-
-class Counted(httpx.AsyncByteStream):
-    """An upstream's bytes, and how many pieces of them were taken."""
-
-    def __init__(self, pieces: list[bytes]) -> None:
-        self.pieces, self.taken = pieces, 0
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for piece in self.pieces:
-            self.taken += 1
-            yield piece
-            await asyncio.sleep(0)
-
-
-def test_a_slow_judge_slows_the_upstream_down() -> None:
-    """While it reads, so many bytes are taken and no more; afterwards all of them."""
-    free, busy = threading.Event(), threading.Event()
-    judge = Reading(lambda _: busy.set() or float(not free.wait(PATIENCE)))
-    pieces = Counted(sse(answered([LONG] * 200)))
-
-    async def run() -> bytes:
-        limits = Settings(max_pending_bytes=5_000)
-        room = Guardroom(checking(judge, output={"timeout": 60.0}), limits, Silent())
-        with room.enter() as guard:
-            behind = Upstream("http://127.0.0.1:9", limits)
-            asked = exchange(CHAT, STREAM, b"{}", [], guard, behind, "0")
-            made = Stream(asked, httpx.Response(200, stream=pieces), limits, Silent())
-            parts = made.parts()
-            out = [await anext(parts)]
-            reading = asyncio.ensure_future(anext(parts))
-            await asyncio.to_thread(busy.wait, PATIENCE)
-            taken = -1
-            while taken != pieces.taken:  # until nothing more is taken
-                taken = pieces.taken
-                await asyncio.sleep(0.05)
-            assert sum(map(len, pieces.pieces[:taken])) < 5_000 + 2 * len(pieces.pieces[1])
-            free.set()
-            out += [await reading, *[one async for one in parts]]
-        room.close()
-        return b"".join(out)
-
-    assert asyncio.run(run()) == b"".join(pieces.pieces)
-
-
-def test_an_answer_has_a_longest_length() -> None:
-    """An upstream that never ends is cut off."""
-    with proxied(checking(having("MARK")), max_answer_bytes=20_000) as place:
-        plays(place, answered([LONG] * 200), "stay")
-        assert events(place)[-1]["error"]["code"] == "upstream_malformed"
-        assert place.upstream.left.acquire(timeout=PATIENCE)
-
-
-def test_many_streams_at_once_get_their_own_text() -> None:
-    """32 of them, every other one blocked, checked in batches."""
-    judge = having("MARK")
-
-    def answer(body: dict[str, Any]) -> Script:
-        name = body["messages"][0]["content"]
-        bad = ["MARK "] if int(name) % 2 else []
-        return Script(sse(answered([f"{name} is mine. {LONG}"] * 5 + bad + [f"{name} ends."])))
-
-    async def run(url: str) -> list[str]:
-        async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="k") as client:
-
-            async def one(name: int) -> str:
-                asked: Any = STREAM | {"messages": [{"role": "user", "content": str(name)}]}
-                stream = await client.chat.completions.create(**asked)
-                return content([chunk async for chunk in stream])
-
-            return await asyncio.gather(*map(one, range(32)))
-
-    with proxied(checking(judge, output={"timeout": 60.0})) as place:
-        place.upstream.answer = answer
-        for name, text in enumerate(asyncio.run(run(place.url))):
-            whole_text = f"{name} is mine. {LONG}" * 5 + f"{name} ends."
-            if name % 2:
-                assert text == REFUSAL or whole_text.startswith(text)
-            else:
-                assert text == whole_text
-        place.observer.wait_for(32)
-        assert place.observer.present == 0
-    assert len(judge.read) < len(judge.seen), "checks of many streams were put together"
-
-
-def test_a_policy_is_changed_without_dropping_a_stream() -> None:
-    """A stream ends by the policy that it began with; the next one gets the new one."""
-    begun, go_on = threading.Event(), threading.Event()
-    pieces = sse(answered([LONG, "MARK"]))
-
-    async def held(scope: Any, receive: Any, send: Any) -> None:
-        await receive()
-        kind = [(b"content-type", b"text/event-stream")]
-        await send({"type": "http.response.start", "status": 200, "headers": kind})
-        await send({"type": "http.response.body", "body": b"".join(pieces[:2]), "more_body": True})
-        begun.set()
-        await asyncio.to_thread(go_on.wait, PATIENCE)
-        await send({"type": "http.response.body", "body": b"".join(pieces[2:])})
-
-    old, new = checking(having("MARK"), name="old"), checking(having("other"), name="new")
-    with proxied(old, held) as place:  # type: ignore[arg-type]
-        with place.http.stream("POST", "/v1/chat/completions", json=STREAM) as response:
-            assert begun.wait(PATIENCE) and response.headers["x-safeft-policy"] == "old"
-            place.app.state.guardroom.swap(new)
-            go_on.set()
-            assert "content_filter" in "".join(response.iter_text())
-        with place.http.stream("POST", "/v1/chat/completions", json=STREAM) as response:
-            assert response.headers["x-safeft-policy"] == "new"
-            assert "content_filter" not in "".join(response.iter_text())

@@ -7,17 +7,17 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from guarding.reading import policy, stage
+from guarding.reading import policy
 from hypothesis import given
 from hypothesis import strategies as st
 
 from safeft.guarding.decision import Action, Decision
-from safeft.guarding.gate import Gate
 from safeft.records import Prompt
 from safeft.serve.channels import Channel, Piece
 from safeft.serve.reading import UnreadableError
 from safeft.serve.track import Check, Part, Track
 from serve.scripted import LONG
+from serve.streamed import cleared as guarded
 
 STAGES: dict[str, Any] = {"reasoning": {}, "tool_calls": {}}
 words = st.lists(st.sampled_from(["one ", "deux", ". ", "三", "🙂", "\n", "MARK"]), max_size=60)
@@ -68,14 +68,6 @@ def test_what_leaves_is_the_longest_run_of_cleared_chunks(
     assert "".join([*left, text(made.release())]) == whole[: max(c for c in cuts if c <= cleared)]
     assert (made.stopped is not None) == blocked
     assert made.pending == 0
-
-
-def guarded(whole: str) -> tuple[int, bool]:
-    """How much of a text is cleared when all of it is there, and whether it was stopped."""
-    gate = Gate(stage())
-    for window in [*gate.feed(whole), *gate.end()]:
-        gate.settle(Decision("output", "block", "MARK" in window.read))
-    return gate.cleared, gate.stopped is not None
 
 
 @given(words)
