@@ -26,7 +26,7 @@ def weight(folder: Path) -> torch.Tensor:
 def test_one_file_and_many_give_the_same(llama: Models, tmp_path: Path) -> None:
     """By an index, without one, and from a single file; bfloat16 stays bfloat16."""
     shards = sorted(llama.aligned.glob("*.safetensors"))
-    assert len(shards) > 2
+    assert len(shards) > 1
     unlisted = shutil.copytree(llama.aligned, tmp_path / "unlisted")
     (unlisted / "model.safetensors.index.json").unlink()
     for folder in (llama.aligned, unlisted):
@@ -78,5 +78,5 @@ def test_quantised_weights_are_refused(llama: Models, tmp_path: Path) -> None:
 def test_a_folder_without_safetensors_is_refused(tmp_path: Path) -> None:
     """A pickle is not read."""
     (tmp_path / "pytorch_model.bin").write_bytes(b"")
-    with pytest.raises(ModelError, match="no \\*.safetensors"):
+    with pytest.raises(ModelError, match=r"no \*\.safetensors"):
         Weights.of(str(tmp_path))

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-
 from processes import done, refused
 
 from safeft.errors import ConfigError, ModelError
