@@ -59,9 +59,7 @@ def _leaks(rows: Sequence[Example], suites: Sequence[Suite]) -> dict[tuple[str, 
     for suite in suites:
         for hit in overlapping(rows, suite.all_prompts()):
             how = "copy" if hit.exact else f"{hit.similarity:.0%}"
-            found.setdefault((hit.source, hit.row), []).append(
-                f"{hit.prompt_id} {how}"
-            )
+            found.setdefault((hit.source, hit.row), []).append(f"{hit.prompt_id} {how}")
     return found
 
 
