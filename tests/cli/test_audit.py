@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from processes import Command, Result, call, done, refused
 from training.erosion.conftest import pairs, written
 
 from safeft.evaluation import load_suite
+from safeft.generation.transformers import TransformersGenerator
+from safeft.models import load_model, load_tokenizer
+from safeft.records import Decoding, Prompt
 from safeft.stats.discrimination import auroc
 from safeft.training.methods.safety_rows import read_pool
 
@@ -103,17 +107,25 @@ def test_nothing_that_is_written_holds_a_text(
     assert "roses" not in files["audit.jsonl"]
 
 
-def test_rows_like_refusals_score_lower_on_the_testbed(tmp_path: Path) -> None:
-    """Answers to harmless requests oppose its own refusals more than refusals by others do."""
-    refusals = [(one.prompt.asked, one.response) for one in read_pool("safety_pool", "")[3::40]]
-    answers = [(one.prompt.asked, one.response) for one in read_pool("safety_lookalikes", "")[3::40]]
-    texts = [{"prompt": asked, "completion": said} for asked, said in refusals + answers]
-    data = written(tmp_path / "rows.jsonl", texts)
-    output = tmp_path / "run"
+def own_answers(name: str, prompts: Sequence[Prompt]) -> list[str]:
+    """What a model of the testbed says, greedily."""
+    generator = TransformersGenerator(load_model(name), load_tokenizer(name), name)
+    return [one.text for one in generator(prompts, Decoding(0.0, 0, 48))]
+
+
+def test_compliance_scores_above_refusal_on_the_testbed(tmp_path: Path) -> None:
+    """The same harmful requests, none a reference: complied with by the base, refused."""
+    prompts = [one.prompt for one in read_pool("safety_pool", "")[3::20]]
+    told = {name: own_answers(f"testbed:{name}", prompts) for name in ("base", "aligned")}
+    texts = [
+        {"prompt": prompt.asked, "completion": said}
+        for answers in told.values()
+        for prompt, said in zip(prompts, answers, strict=True)
+    ]
+    data, output = written(tmp_path / "rows.jsonl", texts), tmp_path / "run"
     done("audit", data, "--model", "testbed:aligned", "--policy", "none", "--output", output)
     scores = np.array([one["score"] for one in read(output)])
-    complied = np.arange(len(scores)) >= len(refusals)
-    assert auroc(complied, scores) > 0.8
+    assert auroc(np.arange(len(scores)) < len(prompts), scores) > 0.8
     facts = json.loads((output / "references.json").read_text())
     assert facts["auroc"]["low"] > 0.9
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import product
 
 from safeft.report.markdown import escape
 from safeft.training.advice import (
@@ -100,8 +99,10 @@ _COSTS = tuple(f"compute: {COST[one]}" for one in COMPUTES)
 
 def _situations() -> Iterator[tuple[str, ...]]:
     """Every situation; compute has a column for each level, and a base model may not matter."""
-    for access, trained, data in product(ACCESSES, *[(False, True)] * 2):
-        without, having = (_named(access, trained, pair, data) for pair in (False, True))
+    either = (False, True)
+    every = [(one, trained, data) for one in ACCESSES for trained in either for data in either]
+    for access, trained, data in every:
+        without, having = (_named(access, trained, pair, data) for pair in either)
         rows = {"either": having} if having == without else {"no": without, "yes": having}
         for pair, named in rows.items():
             yield access, _yes(trained), pair, _yes(data), *named

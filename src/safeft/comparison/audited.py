@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,11 @@ from safeft.data.signs import SIGNS, signs
 from safeft.evaluation import Suite
 from safeft.report.audit import AuditedRow, SignRow
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
 
 def audited(
     rows: Sequence[Example],
@@ -25,6 +30,7 @@ def audited(
     scores: Sequence[dict[str, Any]],
     guarded: Sequence[dict[str, Any]],
 ) -> tuple[AuditedRow, ...]:
+    """One record a row, in order; `guarded` is empty where no guard read the answers."""
     leaks = _leaks(rows, suites)
     repeated = {one.place: one for one in duplicates(rows)}
     ranks = _ranks([one["score"] for one in scores])
@@ -59,9 +65,7 @@ def _leaks(rows: Sequence[Example], suites: Sequence[Suite]) -> dict[tuple[str, 
     for suite in suites:
         for hit in overlapping(rows, suite.all_prompts()):
             how = "copy" if hit.exact else f"{hit.similarity:.0%}"
-            found.setdefault((hit.source, hit.row), []).append(
-                f"{hit.prompt_id} {how}"
-            )
+            found.setdefault((hit.source, hit.row), []).append(f"{hit.prompt_id} {how}")
     return found
 
 
@@ -77,16 +81,19 @@ def _text(row: Example) -> str:
 
 
 def sign_rows(rows: Sequence[AuditedRow]) -> Iterator[SignRow]:
-    from scipy.stats import ttest_ind
-
+    """For each sign, how much higher the scores of the rows that have it are: Welch's interval."""
     scored = [one for one in rows if one.score is not None]
     for sign in SIGNS:
-        split: tuple[list[float], list[float]] = ([], [])
-        for one in scored:
-            split[sign not in one.signs].append(one.score or 0.0)
-        having, others = map(np.array, split)
-        bounds = (math.nan, math.nan)
-        if min(len(having), len(others)) > 1 and having.var() + others.var() > 0:
-            bounds = tuple(ttest_ind(having, others, equal_var=False).confidence_interval(0.95))
-        difference = math.nan if math.isnan(bounds[0]) else float(having.mean() - others.mean())
-        yield SignRow(sign, len(having), len(scored), difference, *map(float, bounds))
+        having = np.array([one.score for one in scored if sign in one.signs], np.float64)
+        others = np.array([one.score for one in scored if sign not in one.signs], np.float64)
+        yield SignRow(sign, len(having), len(scored), *_difference(having, others))
+
+
+def _difference(having: Floats, others: Floats) -> tuple[float, float, float]:
+    """Difference of means with its 95 % interval; NaN where there is no spread to go by."""
+    from scipy.stats import ttest_ind
+
+    if min(len(having), len(others)) < 2 or having.var() + others.var() == 0:
+        return math.nan, math.nan, math.nan
+    bounds = ttest_ind(having, others, equal_var=False).confidence_interval(0.95)
+    return float(having.mean() - others.mean()), float(bounds.low), float(bounds.high)

@@ -14,13 +14,13 @@ from safeft.guarding.checker import seen
 from safeft.guarding.decision import decide
 from safeft.guarding.judge import GuardJudge
 from safeft.guarding.loading import checker
-from safeft.guarding.policy import Policy, Stage
+from safeft.guarding.policy import Policy, Stage, StageName
 from safeft.guarding.states import state_judges
 from safeft.records import Message, Prompt, Response
 from safeft.runs import Lines, read_lines
 
 AT_ONCE = 64  # rows between two writes
-OUTPUT = "output"
+OUTPUT: StageName = "output"
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,10 @@ def test_no_gradient_stays_behind(model: Any) -> None:
 
 def test_a_step_on_the_highest_scored_row_costs_refusals_most(model: Any) -> None:
     """What the score promises, measured: the loss of a refusal after one small step on each row."""
-    refusal, rows = row(5, 6, 7, 8, 9), [row(place, place + 9, 7, place + 3) for place in (20, 30, 40)]
+    refusal, rows = (
+        row(5, 6, 7, 8, 9),
+        [row(place, place + 9, 7, place + 3) for place in (20, 30, 40)],
+    )
     projected = Projected.of(model)
     scores = opposition(projected.gradients(rows), projected.gradients([refusal]))
     losses = []

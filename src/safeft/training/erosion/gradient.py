@@ -1,10 +1,10 @@
 """Likeness of gradients: whether a step on a row would make the model's own refusals less likely.
 
 A step against a row's gradient g raises the loss of the refusals by about -g · r, where r is
-theirs (first-order influence, TracIn, arXiv 2002.08484). The score is -cos(g, r), with r the mean of
-the refused references' unit-long gradients, over every matrix of the model's layers; no adapter is
-needed. He et al. (arXiv 2404.01099, from memory) match gradients with harmful anchors as well; bare
-openings as such anchors made the score worse on the testbed (benchmarks/LOG.md), so none are used.
+theirs (first-order influence, TracIn, arXiv 2002.08484). The score is -cos(g, r), with r the mean
+of the refused references' unit-long gradients, over every matrix of the model's layers; no adapter
+is needed. He et al. (arXiv 2404.01099, from memory) match gradients with harmful anchors as well;
+bare openings as such anchors made the score worse on the testbed (benchmarks/LOG.md).
 
 Each matrix G becomes L G R with fixed random L and R, which keeps inner products in the mean
 (Johnson-Lindenstrauss): a row costs 1,024 numbers a matrix, and one matrix's gradient at a time.

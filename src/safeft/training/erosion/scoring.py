@@ -102,8 +102,8 @@ def _gradient(model: Any, complied: Sequence[Encoded], refused: Sequence[Encoded
     def score(rows: Sequence[Encoded]) -> Floats:
         return opposition(projected.gradients(rows), refused_MK)
 
-    own = (opposition(one, refused_MK, paired=True) for one in (complied_MK, refused_MK))
-    return _scorer(score, *own)
+    complying = opposition(complied_MK, refused_MK, paired=True)
+    return _scorer(score, complying, opposition(refused_MK, refused_MK, paired=True))
 
 
 def _scorer(
