@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from safeft.errors import ModelError
 from safeft.models import load_tokenizer
 from safeft.training import Trained, finished, folder_identity, load_recipe, train
-from safeft.training.methods import Method, ModelMethod, WeightEdit
+from safeft.training.methods import Context, Method, ModelMethod, WeightEdit
 from training.conftest import RECIPE, Job, chats
 
 # The methods below are no entry points, and so none of those that the schema knows.
@@ -25,7 +26,9 @@ class Halved(WeightEdit):
 
     name: Literal["halved"] = "halved"
 
-    def edit(self, adapter: Path, target: Path, model: str) -> dict[str, Any]:
+    def edit(
+        self, adapter: Path, target: Path, model: str, context: Context | None = None
+    ) -> dict[str, Any]:
         """Every weight times a half; notes how many and of which model."""
         weights = load_file(adapter / "adapter_model.safetensors")
         save_file(
@@ -136,6 +139,29 @@ def test_every_way_to_load_the_adapter_says_it(served: Path, job: Job, tmp_path:
     for tokenizer in found:
         shown = tokenizer.apply_chat_template([{"role": "user", "content": "A?"}], tokenize=False)
         assert shown.count(PROMPT) == 1
+
+
+def test_an_evaluation_of_the_adapter_asks_under_its_prompt(
+    served: Path, job: Job, tmp_path: Path
+) -> None:
+    """Answer for answer as with the same words in --system-prompt, and not as without any."""
+    bare = shutil.copytree(served, tmp_path / "bare")
+    (bare / "inference.json").unlink()
+    rows = [{"question_id": n, "category": "1", "turns": [f"Plant it ({n})."]} for n in range(4)]
+    (tmp_path / "harm.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    suite = tmp_path / "four.yaml"
+    suite.write_text("name: four\nsets: {harm: {kind: harm, prompts: harm.jsonl}}\n")
+    asked = ("eval", job.model, "--suite", suite, "--suite-set", "max_new_tokens=8")
+
+    def answers(name: str, adapter: Path, *more: object) -> list[str]:
+        run = tmp_path / name
+        done(*asked, "--judge", "keyword", "--adapter", adapter, *more, "--output", run)
+        (file,) = run.rglob("responses*.jsonl")
+        return [json.loads(line)["text"] for line in file.read_text().splitlines()]
+
+    saying = answers("saying", served)
+    assert saying == answers("told", bare, "--system-prompt", PROMPT)
+    assert saying != answers("plain", bare)
 
 
 def test_a_bundle_of_another_kind_is_refused(served: Path, job: Job) -> None:

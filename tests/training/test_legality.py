@@ -10,7 +10,7 @@ import pytest
 from safeft.errors import ConfigError
 from safeft.training import Recipe, load_recipe
 from safeft.training.legality import refuse_illegal, refuse_unloadable
-from safeft.training.methods import WeightEdit
+from safeft.training.methods import Context, WeightEdit
 
 LORA = "lora: {r: 4}\n"
 
@@ -128,7 +128,9 @@ class Paired(WeightEdit):
     name: Literal["paired"] = "paired"
     base: str | None = None
 
-    def edit(self, adapter: Path, target: Path, model: str) -> dict[str, Any]:
+    def edit(
+        self, adapter: Path, target: Path, model: str, context: Context | None = None
+    ) -> dict[str, Any]:
         """Nothing is edited here."""
         raise NotImplementedError
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -148,3 +149,19 @@ def test_log_probabilities_over_the_vocabulary_agree_with_the_fused_head(
         one, other = getattr(fused, name).float(), getattr(plain, name).float()
         assert torch.allclose(one, other, atol=1e-5), name
     assert plain.log_p.shape == (int(fused.label_mask.sum()), 300)
+
+
+def test_the_documented_method_works(fit: Callable[..., Any]) -> None:
+    """What docs/recipes.md shows adds its share of the entropy, with a gradient."""
+    text = (Path(__file__).parents[2] / "docs/recipes.md").read_text()
+    names: dict[str, Any] = {"__name__": "theirs"}
+    exec(text.partition("```python\n")[2].partition("```")[0], names)
+    whole = {"per_device_train_batch_size": 8}
+    plain = take(fit(work="plain", **whole), noise=0.05)
+    trainer = fit(names["Confident"](name="confident", weight=0.5), **whole)
+    theirs = take(trainer, noise=0.05)
+    batch = next(iter(trainer.get_train_dataloader()))
+    seen = trainer.model(**batch, fused_lm_head=True)
+    mean = float(seen.entropy.sum() / seen.label_mask.sum())
+    assert float(theirs.loss - plain.loss) == pytest.approx(0.5 * mean, rel=1e-4)
+    assert any(not one.equal(theirs.gradients[name]) for name, one in plain.gradients.items())

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable
 
 import click
 
+_COLUMNS = "{:<16} {:<12} {:<32} {}"
 KINDS = ("recipes", "guardrails", "suites", "judges", "models")
 
 
@@ -38,25 +39,20 @@ def _names(kind: str) -> list[str]:
 
 
 def _catalogue() -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("recipe", "slots", "cost beside baseline", "source", "evidence", show_lines=True)
-    for row in _recipes():
-        table.add_row(*row)
-    Console().print(table)
-
-
-def _recipes() -> Iterator[Sequence[str]]:
-    """A row for each shipped recipe: its methods' slots, cost, arXiv ids and evidence."""
+    """For each shipped recipe the columns, its summary, and each method's evidence."""
     from safeft.training import load_recipe
 
+    click.echo(_COLUMNS.format("recipe", "slots", "cost beside baseline", "source (arXiv)"))
     for name in _names("recipes"):
-        methods = load_recipe(name).methods
-        columns = (
-            [method.slot for method in methods],
-            [method.cost for method in methods],
-            [method.source for method in methods],
-            [method.evidence for method in methods],
-        )
-        yield (name, *("\n".join(dict.fromkeys(filter(None, column))) for column in columns))
+        recipe = load_recipe(name)
+        slots = _joined((one.slot for one in recipe.methods), "–")
+        costs = _joined((one.cost for one in recipe.methods), "none")
+        sources = _joined((one.source for one in recipe.methods), "–")
+        click.echo(_COLUMNS.format(name, slots, costs, sources))
+        for line in (recipe.summary, *(one.evidence for one in recipe.methods)):
+            click.echo(f"    {line}")
+
+
+def _joined(values: Iterable[str], absent: str) -> str:
+    """Each value once, in order."""
+    return ", ".join(dict.fromkeys(value for value in values if value)) or absent

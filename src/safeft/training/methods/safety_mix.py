@@ -27,8 +27,8 @@ class SafetyMix(SafetyRows, DataMethod):
     cost: ClassVar[str] = "one generation pass"
     source: ClassVar[str] = "2309.07875, 2603.10243"
     evidence: ClassVar[str] = (
-        "for: gives back most of the refusals on the testbed (benchmarks/main); "
-        "against: other models' answers in the mix can make harm worse (2603.10243)"
+        "for: our table (testbed, n=220×5): 74 % [67, 80] of harmful requests refused, naive 5 % "
+        "[1, 17]; against: other models' answers in the mix can make harm worse (2603.10243)"
     )
 
     name: Literal["safety_mix"]
