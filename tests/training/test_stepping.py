@@ -155,7 +155,8 @@ def test_the_documented_method_works(fit: Callable[..., Any]) -> None:
     """What docs/recipes.md shows adds its share of the entropy, with a gradient."""
     text = (Path(__file__).parents[2] / "docs/recipes.md").read_text()
     names: dict[str, Any] = {"__name__": "theirs"}
-    exec(text.partition("```python\n")[2].partition("```")[0], names)
+    code = text.partition("```python\n")[2].partition("```")[0]
+    exec(compile(code, "recipes.md", "exec", dont_inherit=True), names)
     whole = {"per_device_train_batch_size": 8}
     plain = take(fit(work="plain", **whole), noise=0.05)
     trainer = fit(names["Confident"](name="confident", weight=0.5), **whole)

@@ -29,8 +29,7 @@ def build(
     """A trainer that saves a checkpoint after each epoch into `work`.
 
     `setup` is completed for methods that work during training; without them it is TRL's own class.
-    Raises ConfigError when TRL or PEFT refuses an argument, or when LoRA's target_modules match
-    nothing in the model.
+    Raises ConfigError when TRL or PEFT refuses an argument, or when LoRA's targets match nothing.
     """
     import torch
     from transformers import PrinterCallback, set_seed
