@@ -31,7 +31,7 @@ def words(server: Provider, tmp_path: Path) -> list[object]:
     lines = [{"prompt": f"Plant {n}?", "completion": f"Water it {n} times."} for n in range(12)]
     rows.write_text("".join(json.dumps(one) + "\n" for one in lines))
     asked = ["train", "baseline", "--provider", "openai", "--model", NAME[3:25], "--data", rows]
-    return [*asked, "--engine", server.url, "--poll", 0.01, "--output", tmp_path / "run"]
+    return [*asked, "--engine", server.url, "--every", 0.01, "--output", tmp_path / "run"]
 
 
 def test_the_whole_command(words: list[object], server: Provider, tmp_path: Path) -> None:

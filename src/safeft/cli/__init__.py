@@ -28,7 +28,7 @@ VERBS = {
     "judge": "judge stored answers again, measure judges against people",
     "runs": "export a finished run, or delete the texts in it",
     "plan": "how many seeds, prompts and decodings a comparison needs",
-    "data": "look at training data as the model will see it, build a recipe's rows",
+    "data": "look at training data as the model sees it, build a recipe's rows",
     "ls": "list recipes, policies, suites, judges and testbed models",
     "schema": "print the JSON schema of a YAML, for editors",
 }

@@ -22,7 +22,7 @@ def check(hosted: dict[str, Any], cancel: bool) -> None:
 
 
 def tune(
-    recipe: Recipe, job: dict[str, Any], *, job_set: tuple[str, ...], poll: float, **where: Any
+    recipe: Recipe, job: dict[str, Any], *, job_set: tuple[str, ...], every: float, **where: Any
 ) -> None:
     """Fine-tune at the provider, and say how to evaluate what came of it."""
     from safeft.cli.eval import overridden
@@ -34,11 +34,11 @@ def tune(
         "of the recipe, the methods and num_train_epochs apply; batch size and learning rate are "
         "the provider's (--job-set hyperparameters.batch_size=…)"
     )
-    tuned = hosted.tune(recipe, provider, job=asked, every=poll, tell=click.echo, **job)
+    tuned = hosted.tune(recipe, provider, job=asked, every=every, tell=click.echo, **job)
     _tell(tuned, provider.url, job["output"])
 
 
-def cancel(output: Path, *, job_set: tuple[str, ...], poll: float, **where: Any) -> None:
+def cancel(output: Path, *, job_set: tuple[str, ...], every: float, **where: Any) -> None:
     """Cancel the job of a run."""
     from safeft.training import hosted
 
