@@ -269,7 +269,7 @@ def test_a_pool_that_repeats_the_suite(job: Job, tmp_path: Path) -> None:
     ("words", "hint"),
     [
         (["trian"], "no verb 'trian'; did you mean 'train'?"),
-        (["xyz"], "no verb 'xyz'; known: attack, compare, data"),
+        (["xyz"], "no verb 'xyz'; known: attack, audit, compare, data"),
         (["train", "baseline", "--modle", "x"], "Did you mean '--model'?"),
         (["data", "preveiw"], "No such command 'preveiw'."),
         (["train"], "Missing argument 'RECIPE'"),

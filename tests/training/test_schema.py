@@ -16,7 +16,7 @@ from safeft.training import Recipe, load_recipe
 from safeft.training.methods.catalogue import METHODS
 
 FORMS = ("plain", "task")
-SHIPPED = sorted(folder("recipes").rglob("*.yaml"))
+SHIPPED = sorted(folder("recipes").glob("*.yaml"))
 
 
 def problem(*overrides: str, recipe: str = "baseline") -> str:

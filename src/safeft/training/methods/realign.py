@@ -29,7 +29,7 @@ class Realign(SafetyRows, WeightEdit):
     cost: ClassVar[str] = "a short training, one generation pass"
     source: ClassVar[str] = "2309.07875"
     evidence: ClassVar[str] = (
-        "common practice; against: the task is forgotten with every step, so few steps"
+        "for: common practice; against: the task is forgotten with every step, so few steps"
     )
 
     name: Literal["realign"]

@@ -21,7 +21,7 @@ class SafeMerge(PairEdit):
 
     source: ClassVar[str] = "2503.17239"
     evidence: ClassVar[str] = (
-        "harm on DirectHarm 25 to 8 % at equal accuracy, Qwen2-7B (authors); against: needs a "
+        "for: harm on DirectHarm 25 to 8 % at equal accuracy, Qwen2-7B (authors); against: needs a "
         "safety adapter of the same model"
     )
 

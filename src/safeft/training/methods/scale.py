@@ -29,7 +29,10 @@ class Scale(WeightEdit):
     """Takes a share of the whole update."""
 
     source: ClassVar[str] = "2109.01903"
-    evidence: ClassVar[str] = "the free baseline: what does not beat it is not worth its cost"
+    evidence: ClassVar[str] = (
+        "for: the free baseline, what does not beat it is not worth its cost; "
+        "against: the task is scaled down as well"
+    )
 
     name: Literal["scale"]
     factor: float = Field(
