@@ -21,8 +21,8 @@ class SafeLora(PairEdit):
 
     source: ClassVar[str] = "2405.16833"
     evidence: ClassVar[str] = (
-        "for: near-aligned safety after purely harmful tuning (authors); against: the projection mostly "
-        "deletes the update, and safety's subspace is not linearly distinct (2505.14185)"
+        "for: near-aligned safety after purely harmful tuning (authors); against: the projection "
+        "mostly deletes the update, and safety's subspace is not linearly distinct (2505.14185)"
     )
 
     name: Literal["safe_lora"]
