@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from safeft.report.markdown import escape
 from safeft.training.advice import (
@@ -123,6 +123,6 @@ def _yes(have: bool) -> str:
     return "yes" if have else "no"
 
 
-def _table(columns: Sequence[str], rows: Iterator[tuple[str, ...]] | list[tuple[str, ...]]) -> str:
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join(f"| {' | '.join(escape(cell) for cell in line)} |" for line in lines)
