@@ -123,6 +123,6 @@ def _yes(have: bool) -> str:
     return "yes" if have else "no"
 
 
-def _table(columns: Sequence[str], rows: Iterable[tuple[str, ...]]) -> str:
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join(f"| {' | '.join(escape(cell) for cell in line)} |" for line in lines)

@@ -70,8 +70,8 @@ class Projected:
         with torch.enable_grad(), self._listening() as parts:
             logits = self.model(input_ids=ids[None], use_cache=False).logits[0].float()
             before = torch.tensor(trained, device=ids.device) - 1
-            loss = torch.nn.functional.cross_entropy(logits[before], ids[before + 1])
-            torch.autograd.backward(loss)
+            loss: Any = torch.nn.functional.cross_entropy(logits[before], ids[before + 1])
+            loss.backward()
         whole = torch.cat([parts[name].flatten() for name in self.weights])
         gradient: Floats = whole.cpu().numpy().astype(np.float64)
         return gradient
