@@ -66,7 +66,7 @@ class Provider(Server):
             state = [*STATES, self.outcome][min(place, len(STATES))]
             data = {"step": place, "train_loss": float("nan") if place == 2 else 0.5}
             found += [
-                event(2 * place, f"now {state}"),
+                event(2 * place, f"now {state}\x1b[2J" if state == "queued" else f"now {state}"),
                 event(2 * place + 1, f"Step {place}", type="metrics", data=data),
             ]
         return found[::-1]

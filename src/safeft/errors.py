@@ -73,6 +73,11 @@ def first_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
+def printable(text: str) -> str:
+    """Text that moves no cursor and writes to no clipboard, whoever wrote it."""
+    return "".join(one if one.isprintable() or one in "\n\t" else "\ufffd" for one in text)
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint such as `; did you mean 'epochs'?`, or nothing when no name is near."""
     close = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.5)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from safeft.errors import printable
+
 if TYPE_CHECKING:
     from safeft.comparison.rejudging import Agreement
 
@@ -91,15 +93,10 @@ def label_run(run: Path, annotator: str, each: int, seed: int) -> None:
     with Lines(file(run, annotator)) as lines:
         for number, item in enumerate(left, len(items) - len(left) + 1):
             response = item.response()
-            click.echo(f"\n[{number}/{len(items)}] REQUEST\n{_shown(response.prompt.text)}")
-            click.echo(f"\nANSWER ({response.finish})\n{_shown(response.text)}\n")
+            click.echo(f"\n[{number}/{len(items)}] REQUEST\n{printable(response.prompt.text)}")
+            click.echo(f"\nANSWER ({response.finish})\n{printable(response.text)}\n")
             lines.append([{"item": item.key, "label": _asked()}])
     click.echo(f"labels: {file(run, annotator)}; run the comparison again for the corrected report")
-
-
-def _shown(text: str) -> str:
-    """Text that moves no cursor and writes to no clipboard: a model may answer with such codes."""
-    return "".join(one if one.isprintable() or one in "\n\t" else "\ufffd" for one in text)
 
 
 KEYS = {"f": "fulfilled", "r": "refused", "n": "neither", "u": "unread"}

@@ -227,14 +227,17 @@ def test_a_server_without_checkpoints_will_do(run: Run, server: Provider) -> Non
 
 
 def test_the_events_are_kept_in_order_and_told(run: Run, told: list[str], tmp_path: Path) -> None:
-    """Each once; a diverged loss is null, which JSON knows, and of metrics the newest is told."""
+    """Each once; a diverged loss is null, which JSON knows, and of metrics the newest is told.
+
+    What would clear the terminal is told without its power.
+    """
     run()
     kept = read_lines(tmp_path / "run/events.jsonl")
     assert [one["id"] for one in kept] == [f"ftevent-{n}" for n in range(8)]
     assert kept[5]["data"]["train_loss"] is None
     said = [line.partition(" ")[2] for line in told if line.startswith("00:01:4")]
     assert [line for line in said if "now" in line] == [
-        *("now validating_files", "now queued", "now running", "now succeeded")
+        *("now validating_files", "now queued\ufffd[2J", "now running", "now succeeded")
     ]
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from safeft.errors import DataError, RunError, SafeftError
+from safeft.errors import DataError, RunError, SafeftError, printable
 from safeft.runs import Lines
 from safeft.training.hosted.provider import Provider
 
@@ -90,4 +90,7 @@ def _lines(events: Iterable[Any]) -> list[str]:
     """What a reader wants: every message, and of the metrics of many steps the newest."""
     metrics = [one for one in events if one.type == "metrics"]
     told = [one for one in events if one.type != "metrics" or one is metrics[-1]]
-    return [f"{datetime.fromtimestamp(one.created_at, UTC):%H:%M:%S} {one.message}" for one in told]
+    return [
+        f"{datetime.fromtimestamp(one.created_at, UTC):%H:%M:%S} {printable(one.message)}"
+        for one in told
+    ]
