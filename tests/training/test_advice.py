@@ -7,6 +7,7 @@ from itertools import product
 
 import pytest
 
+from safeft.training import load_recipe
 from safeft.training.advice import (
     ACCESSES,
     COMPUTES,
@@ -77,3 +78,9 @@ def test_a_situation_says_what_there_is() -> None:
     """In words."""
     said = str(Situation("api", True, False, False, "none"))
     assert said.startswith("an API; an adapter that is trained already; no base model; no safety")
+
+
+def test_every_recipe_that_is_named_ships() -> None:
+    """What is recommended can be run."""
+    named = [one.recipe for one in OPTIONS if one.recipe]
+    assert [load_recipe(name).name for name in named] == named
