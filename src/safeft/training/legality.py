@@ -8,6 +8,7 @@ from typing import Any
 
 from safeft.training.methods.catalogue import BROKEN
 from safeft.training.methods.method import SLOTS, LossMethod, Method, WeightEdit
+from safeft.training.ranks import together
 
 # Starts from which the adapter's product is zero and the frozen weights are the model's own.
 _PLAIN_STARTS = (None, True, False, "gaussian", "eva", "orthogonal")
@@ -33,6 +34,7 @@ def refuse_illegal(
     _refuse_second_stream(methods)
     _refuse_lone_model(methods)
     _refuse_two_pair_edits(methods)
+    _refuse_several_processes(methods)
     for method in methods:
         if isinstance(method, LossMethod):
             _refuse_moved_reference(method, lora)
@@ -84,6 +86,15 @@ def _refuse_two_pair_edits(methods: Sequence[Method]) -> None:
             f"methods: {edits[0].name} and {edits[1].name} both pick the modules that depart from "
             "alignment, and the second would judge what the first left of them; keep one"
         )
+
+
+def _refuse_several_processes(methods: Sequence[Method]) -> None:
+    for one in methods if together() else ():
+        if isinstance(one, WeightEdit) and one.trains:
+            raise ValueError(
+                f"methods: {one.name} trains once more after training, which one process must do "
+                "alone; train without it, and run `safeft repair` on the adapter afterwards"
+            )
 
 
 def _refuse_moved_reference(method: LossMethod, lora: dict[str, Any]) -> None:

@@ -17,7 +17,8 @@ from safeft.data.masks import Encoded, encode, summary
 from safeft.data.sets import to_tokens
 from safeft.errors import DataError
 from safeft.models import load_tokenizer
-from safeft.runs import disk_watched, locked, open_run, read_json, write_json
+from safeft.runs import disk_watched, open_run, read_json, write_json
+from safeft.training import ranks
 from safeft.training.arguments import check_arguments
 from safeft.training.collecting import checkpoints, collect
 from safeft.training.cost import Meter
@@ -60,13 +61,15 @@ def train(
     check_arguments(recipe)
     if _is_finished(output):
         return _reopened(output, identity)
-    with locked(output), disk_watched(output):
-        open_run(output, identity)
+    with ranks.held(output), disk_watched(output):
+        with ranks.leader_first():
+            open_run(output, identity)
         if not (output / "cost.json").is_file():
             tokenizer = load_tokenizer(model, trust_remote_code=trust_remote_code)
             check_targets(recipe, model, trust_remote_code=trust_remote_code)
             asked = (recipe, model, identity["model_hash"], store or output, trust_remote_code)
-            prepared, notes, spent = _prepare(examples, *asked)
+            with ranks.leader_first():
+                prepared, notes, spent = _prepare(examples, *asked)
             weights = weights_of(recipe, model, trust_remote_code)
             cut = _longest(recipe, weights)
             encode_one = partial(encode, tokenizer=tokenizer, max_length=cut)
@@ -74,9 +77,12 @@ def train(
             facts = {"methods": notes, "rows": _counted(recipe, prepared, encoded, cut), **identity}
             told = {"tokenizer": tokenizer, "encode": encode_one, "context": _context(*asked)}
             _fit(recipe, weights, encoded, seed, output, quiet, told)
-            collect(output, facts, model, recipe, spent, told["context"])
-        # Optimizer states, only needed to resume; a kill may have left them here.
-        shutil.rmtree(output / "checkpoints", ignore_errors=True)
+            if ranks.leads():
+                collect(output, facts, model, recipe, spent, told["context"])
+            ranks.wait()
+        if ranks.leads():
+            # Optimizer states, only needed to resume; a kill may have left them here.
+            shutil.rmtree(output / "checkpoints", ignore_errors=True)
         return finished(output)
 
 
@@ -205,7 +211,8 @@ def _fit(
         resume(trainer, found[-1] if found else None)
     finally:
         close_bars(trainer)
-    write_json(output / "log.json", [_finite(one) for one in trainer.state.log_history])
+    if ranks.leads():
+        write_json(output / "log.json", [_finite(one) for one in trainer.state.log_history])
 
 
 def _finite(record: dict[str, Any]) -> dict[str, Any]:

@@ -111,6 +111,8 @@ class WeightEdit(Method):
     cost: ClassVar[str] = "after training"
     #: Whether it compares the aligned model with its base: the method's key `base` must be given.
     needs_pair: ClassVar[bool] = False
+    #: Whether it trains the adapter once more.
+    trains: ClassVar[bool] = False
 
     @abstractmethod
     def edit(

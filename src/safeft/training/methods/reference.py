@@ -12,6 +12,7 @@ from typing import Any
 from safeft.data.masks import Encoded
 from safeft.data.sets import IGNORED
 from safeft.training.methods.terms import Setup
+from safeft.training.ranks import leader_first
 
 ROWS = 16  # rows of one pass of the reference
 
@@ -78,8 +79,9 @@ class LogProbs:
         from safetensors.torch import load_file
 
         path = setup.work / "reference.safetensors"
-        if not path.is_file():
-            _write(path, setup)
+        with leader_first():
+            if not path.is_file():
+                _write(path, setup)
         self._found = load_file(path)
 
     def of(self, inputs: Any, mask: Any) -> Any:

@@ -23,6 +23,7 @@ from safeft.training.methods.reference import before_training, supervised_logits
 from safeft.training.methods.safety_rows import SafetyRows
 from safeft.training.methods.stream import Stream, safety_stream
 from safeft.training.methods.terms import Setup, Step, Term
+from safeft.training.ranks import leader_first
 
 
 class Replay(SafetyRows, LossMethod):
@@ -64,8 +65,9 @@ class _Replay(Term):
         self._method, self._model = method, setup.model
         self._stream = safety_stream(method, method.rows, setup)
         self._file = setup.work / "replay.safetensors"
-        if not self._file.is_file():
-            _write(self._file, self._stream, setup)
+        with leader_first():
+            if not self._file.is_file():
+                _write(self._file, self._stream, setup)
 
     def __call__(self, step: Step, loss: Any) -> Any:
         places = self._stream.shared(step, self._method.batch)
