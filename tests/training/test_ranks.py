@@ -1,4 +1,4 @@
-"""Laws of several processes: `accelerate launch` trains what one process trains, recipe by recipe."""
+"""Laws of several processes: `accelerate launch` trains each recipe as one process does."""
 
 from __future__ import annotations
 
