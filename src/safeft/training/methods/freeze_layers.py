@@ -83,7 +83,9 @@ class FreezeLayers(ModelMethod):
 
     def _path(self, context: Context) -> Path:
         """Where the finding lies; a run that resumes reads it from there."""
-        key = fingerprint([context.model, self.model_dump(mode="json")])[:16]
+        pools = (self.pool, self.lookalike_pool)
+        asked = [[row.prompt.asked for row in read_pool(one, self.name)] for one in pools]
+        key = fingerprint([context.model, self.model_dump(mode="json"), asked])[:16]
         return context.store / f"layers-{key}.json"
 
     def _found(self, model: Any, context: Context, count: int) -> dict[str, Any]:
@@ -108,7 +110,7 @@ class FreezeLayers(ModelMethod):
         drawn = random.Random(self.seed).sample(rows, len(rows))
         found: list[Encoded] = []
         for row in drawn:
-            ids = prompt_ids(context.tokenizer(), row.prompt, context.model)
+            ids = prompt_ids(context.tokenizer(), row.prompt, "the model")
             if len(ids) <= most and len(found) < self.prompts:
                 found.append(Encoded(tuple(ids), (*[False] * (len(ids) - 1), True), False))
         if len(found) < LEAST:

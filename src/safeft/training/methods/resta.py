@@ -81,6 +81,6 @@ class Resta(WeightEdit):
         if harm.others:
             raise ModelError(
                 f"resta: adapter {harm.folder}: holds {harm.others} tensors beside LoRA, such as "
-                "modules_to_save or biases, whose harm would stay; train it without them"
+                "modules_to_save, biases or embeddings, whose harm would stay; train it without them"
             )
         return harm
