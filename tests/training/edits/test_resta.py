@@ -126,7 +126,7 @@ def test_harm_adapters_that_do_not_fit_are_refused(
     assert not (tmp_path / "edited").exists()
     saved = llama.adapter("saves", modules_to_save=["o_proj"], **given)
     harm = llama.adapter("harm o", target_modules=["o_proj"])
-    with pytest.raises(ModelError, match="self_attn.o_proj is trained whole"):
+    with pytest.raises(ModelError, match="o_proj is trained whole"):
         resta(harm).edit(saved, tmp_path / "edited", str(llama.aligned))
 
 

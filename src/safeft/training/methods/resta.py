@@ -80,7 +80,7 @@ class Resta(WeightEdit):
         harm = self._opened(Path(str(self.harm_adapter)))
         if harm.others:
             raise ModelError(
-                f"resta: adapter {harm.folder}: holds {harm.others} tensors beside LoRA, such as "
-                "modules_to_save, biases or embeddings, whose harm would stay; train it without them"
+                f"resta: adapter {harm.folder}: holds {harm.others} tensors beside LoRA "
+                "(modules_to_save, biases, embeddings), whose harm would stay; train it without"
             )
         return harm
