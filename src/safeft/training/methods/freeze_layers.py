@@ -12,6 +12,7 @@ its layers changes over-refusal, which is not done here.
 from __future__ import annotations
 
 import math
+import os
 import random
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -72,7 +73,10 @@ class FreezeLayers(ModelMethod):
         if context is None:
             return lora
         if not (path := self._path(context)).is_file():
-            write_json(path, self._found(model, context, blocks.count))
+            # Several runs may share the store, and find the same at the same time.
+            own = path.with_name(f"{path.stem}.{os.getpid()}.json")
+            write_json(own, self._found(model, context, blocks.count))
+            own.replace(path)
         return blocks.without(read_json(path)["layers"], lora)
 
     def noted(self, context: Context) -> dict[str, Any]:
