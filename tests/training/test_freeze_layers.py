@@ -259,6 +259,9 @@ def test_what_cannot_be_found_is_refused(
     model = tiny_llama().eval()
     with pytest.raises(ConfigError, match="needs the model's tokenizer; name the layers"):
         frozen(**pools).adapted(LORA, model, replace(context, tokenizer=None))
+    with pytest.raises(DataError, match="no pool 'safety_poll'; did you mean 'safety_pool'"):
+        frozen(pool="safety_poll").ahead(context)
+    frozen(0, pool="safety_poll").ahead(context)  # not read
     (tmp_path / "one.jsonl").write_text('{"prompt": "a", "category": "1"}\n')
     lone = pools | {"pool": str(tmp_path / "one.jsonl")}
     with pytest.raises(DataError, match="has 1 prompts that the model's context holds"):

@@ -77,7 +77,8 @@ def _write(
 def _refuse_misplaced(task: Adapter, harm: Adapter, added: list[str], model: str) -> None:
     """Modules that only the harm adapter changes must be the model's, and nobody else's."""
     weights = Weights.of(model)
-    kept = [key for key in task.keys if key not in sum(task.factors.values(), ())]
+    factors = {key for pair in task.factors.values() for key in pair}
+    kept = [key for key in task.keys if key not in factors]
     for name in added:
         weights.refuse_absent(name)
         if any(key.startswith(f"{PREFIX}{name}.") for key in kept):

@@ -57,6 +57,11 @@ class FreezeLayers(ModelMethod):
     lookalike_pool: str = Field("safety_lookalikes", description="JSONL of normal prompts")
     seed: int = Field(0, description="which rows of the pools are drawn")
 
+    def ahead(self, context: Context) -> None:
+        """Raises DataError for a pool that is missing or broken, before the weights load."""
+        if self.layers == "find":
+            self._path(context)
+
     def adapted(
         self, lora: dict[str, Any], model: Any, context: Context | None = None
     ) -> dict[str, Any]:
