@@ -39,8 +39,8 @@ def adapted(recipe: Recipe, model: Any, context: Context | None = None) -> Recip
     return recipe.model_copy(update={"lora": lora})
 
 
-def noted(recipe: Recipe, context: Context) -> dict[str, Any]:
-    """What the recipe's model methods note, once the model is adapted."""
+def prepared(recipe: Recipe, context: Context) -> dict[str, dict[str, Any]]:
+    """What the recipe's model methods note, by name, once the model is adapted."""
     methods = [one for one in recipe.methods if isinstance(one, ModelMethod)]
     return {one.name: said for one in methods if (said := one.noted(context))}
 

@@ -24,7 +24,7 @@ from safeft.training.cost import Meter
 from safeft.training.identity import model_identity
 from safeft.training.methods import Context, DataMethod, Setup
 from safeft.training.schema import Recipe
-from safeft.training.targets import check_targets, noted
+from safeft.training.targets import check_targets
 from safeft.training.trainer import build, close_bars, resume
 from safeft.training.writers import generator_of, weights_of
 
@@ -74,7 +74,6 @@ def train(
             facts = {"methods": notes, "rows": _counted(recipe, prepared, encoded, cut), **identity}
             told = {"tokenizer": tokenizer, "encode": encode_one, "context": _context(*asked)}
             _fit(recipe, weights, encoded, seed, output, quiet, told)
-            facts["methods"] = notes | noted(recipe, told["context"])
             collect(output, facts, model, recipe, spent, told["context"])
         # Optimizer states, only needed to resume; a kill may have left them here.
         shutil.rmtree(output / "checkpoints", ignore_errors=True)

@@ -29,16 +29,14 @@ def build(
 ) -> Any:
     """A trainer that saves a checkpoint after each epoch into `work`.
 
-    `setup` is completed for methods that work during training; without them it is TRL's own class.
-    `context` is for methods that prepare the model.
+    `setup` is completed for methods that work during training, `context` told to those before it.
     Raises ConfigError when TRL or PEFT refuses an argument, or when LoRA's targets match nothing.
     """
     import torch
     from transformers import PrinterCallback, set_seed
 
     recipe, half = adapted(recipe, model, context), next(model.parameters()).dtype == torch.bfloat16
-    # The adapter is initialised before the trainer seeds anything.
-    set_seed(seed)
+    set_seed(seed)  # the adapter is initialised before the trainer seeds anything
     arguments = {
         "model": model,
         "args": sft_config(recipe, work, seed=seed, half=half, quiet=quiet),
