@@ -142,6 +142,34 @@ def test_an_edit_that_needs_the_base_model_names_it() -> None:
     refuse_illegal([Paired(base="testbed:base")], {}, {})
 
 
+@pytest.mark.parametrize(
+    ("method", "argument"),
+    [
+        ("freeze_layers", "bias: all"),
+        ("freeze_layers", "target_parameters: [mlp.experts.down_proj]"),
+        ("freeze_layers", "layer_replication: [[0, 2], [1, 2]]"),
+        ("resta, harm_adapter: runs/harm", "use_dora: true"),
+        ("resta, harm_adapter: runs/harm", "lora_bias: true"),
+        ("resta, harm_adapter: runs/harm", "target_parameters: [mlp.experts.down_proj]"),
+        ("resta, harm_adapter: runs/harm", "init_lora_weights: pissa_niter_4"),
+    ],
+)
+def test_loras_arguments_that_a_method_cannot_work_with_are_refused(
+    tmp_path: Path, method: str, argument: str
+) -> None:
+    """By PEFT's own key, before anything is trained; other methods do not mind."""
+    more = f"lora: {{{argument}}}\n"
+    key, name = argument.partition(":")[0], method.partition(",")[0]
+    assert f"lora.{key}: {name} " in problem(tmp_path, f"name: {method}", more=more)
+    assert read(tmp_path, "name: ema", more=more)
+    assert read(tmp_path, f"name: {method}", more="lora: {bias: lora_only, use_rslora: true}\n")
+
+
+def test_resta_needs_a_harm_adapter(tmp_path: Path) -> None:
+    """What harm is cannot be guessed."""
+    assert "resta: harm_adapter is missing; give the folder" in problem(tmp_path, "name: resta")
+
+
 def test_odd_methods_are_left_to_the_schema(tmp_path: Path) -> None:
     """What is no list of mappings gets the schema's own message."""
     refuse_unloadable(None)

@@ -21,6 +21,7 @@ METHODS = {
         "[{{name: lisa, safety_steps: 1, task_steps: 2, free_share: 0.0, rows: 4, "
         "responses: curated, pool: {pool}, lookalike_pool: {benign}}}]"
     ),
+    "frozen": "[{{name: freeze_layers, pool: {pool}, lookalike_pool: {benign}, prompts: 4}}]",
     "kl": "[{{name: kl_anchor, on: safety, " + POOLED + "}}]",
 }
 

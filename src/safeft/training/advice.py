@@ -165,6 +165,12 @@ OPTIONS = (
     ),
     Option("ema", "optimizer", "keeps the running mean of the weights"),
     Option("conservative", "optimizer", "a smaller learning rate, larger batches, fewer steps"),
+    Option(
+        "freeze_layers",
+        "model",
+        "leaves the layers that tell harmful requests from others as they are",
+        safety_data=True,
+    ),
     Option("lookahead", "data", "shows the beginning of the answer in the request", api=True),
     Option(
         "scale",
@@ -172,6 +178,15 @@ OPTIONS = (
         "scales the adapter down until refusals return; the free baseline",
         before=False,
         after=True,
+    ),
+    Option(
+        "resta",
+        "weights",
+        "subtracts what an adapter tuned on harmful answers has learnt",
+        compute="some",
+        before=False,
+        after=True,
+        safety_data=True,
     ),
     Option(
         "ptst",

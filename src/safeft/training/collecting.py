@@ -14,6 +14,7 @@ from safeft.training.kept import COLLECTED
 from safeft.training.methods.context import Context
 from safeft.training.methods.method import InferenceMethod, WeightEdit
 from safeft.training.schema import Recipe
+from safeft.training.targets import prepared
 
 
 def checkpoints(work: Path) -> list[Path]:
@@ -42,7 +43,7 @@ def collect(
     partial = output / "adapter.partial"
     shutil.rmtree(partial, ignore_errors=True)
     cost = read_json(output / "cost.partial.json") | spent
-    noted: dict[str, dict[str, Any]] = {}
+    noted = prepared(recipe, context)
     for epoch, checkpoint in enumerate(checkpoints(output / "checkpoints"), 1):
         target = partial / f"epoch-{epoch}"
         _copy(checkpoint, target)

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from itertools import combinations, pairwise
 from typing import Any
 
+from safeft.training.edits.adapters import MOVED
 from safeft.training.methods.catalogue import BROKEN
-from safeft.training.methods.method import SLOTS, LossMethod, Method, WeightEdit
+from safeft.training.methods.method import SLOTS, LossMethod, Method, ModelMethod, WeightEdit
 from safeft.training.ranks import together
 
 # Starts from which the adapter's product is zero and the frozen weights are the model's own.
@@ -39,6 +40,10 @@ def refuse_illegal(
         if isinstance(method, LossMethod):
             _refuse_moved_reference(method, lora)
             _refuse_other_losses(method, trainer)
+        if isinstance(method, WeightEdit) and method.needs_product:
+            _refuse_other_updates(method, lora)
+        if isinstance(method, ModelMethod) and method.freezes:
+            _refuse_trained_beside(method, lora)
 
 
 def _refuse_disorder(methods: Sequence[Method]) -> None:
@@ -132,3 +137,32 @@ def _refuse_other_losses(method: LossMethod, trainer: dict[str, Any]) -> None:
                 f"trainer.label_smoothing_factor: {method.name} needs the labels' own "
                 "log-probabilities; leave it at 0"
             )
+
+
+def _refuse_other_updates(method: WeightEdit, lora: dict[str, Any]) -> None:
+    """What the edit would refuse after training is refused before it."""
+    other = {
+        "use_dora": bool(lora.get("use_dora")),
+        "lora_bias": bool(lora.get("lora_bias")),
+        "target_parameters": bool(lora.get("target_parameters")),
+        "init_lora_weights": str(lora.get("init_lora_weights", True)).lower().startswith(MOVED),
+    }
+    if key := next((key for key, does in other.items() if does), ""):
+        raise ValueError(
+            f"lora.{key}: {method.name} edits updates that are a product of two thin matrices, and "
+            f"with {key!r} this one is not; leave it out"
+        )
+
+
+def _refuse_trained_beside(method: ModelMethod, lora: dict[str, Any]) -> None:
+    """PEFT leaves out modules; these keys train, or renumber, what they do not name."""
+    other = {
+        "bias": lora.get("bias", "none") == "all",
+        "target_parameters": bool(lora.get("target_parameters")),
+        "layer_replication": bool(lora.get("layer_replication")),
+    }
+    if key := next((key for key, does in other.items() if does), ""):
+        raise ValueError(
+            f"lora.{key}: {method.name} keeps layers as they are, and {key!r} reaches into them "
+            "all the same; leave it out"
+        )

@@ -8,7 +8,7 @@ from typing import Any
 from safeft.errors import ConfigError
 from safeft.models import load_skeleton
 from safeft.training.arguments import REFUSALS, blamed, lora_config
-from safeft.training.methods import ModelMethod
+from safeft.training.methods import Context, ModelMethod
 from safeft.training.schema import Recipe
 
 
@@ -27,13 +27,22 @@ def check_targets(recipe: Recipe, model: str, *, trust_remote_code: bool = False
     fitted(recipe, skeleton, lambda: get_peft_model(skeleton, config))
 
 
-def adapted(recipe: Recipe, model: Any) -> Recipe:
-    """The recipe with LoRA's arguments as its model methods change them for this model."""
+def adapted(recipe: Recipe, model: Any, context: Context | None = None) -> Recipe:
+    """The recipe with LoRA's arguments as its model methods change them for this model.
+
+    Without `context` it is only checked.
+    """
     lora = recipe.lora
     for method in recipe.methods:
         if isinstance(method, ModelMethod):
-            lora = method.adapted(lora, model)
+            lora = method.adapted(lora, model, context)
     return recipe.model_copy(update={"lora": lora})
+
+
+def prepared(recipe: Recipe, context: Context) -> dict[str, dict[str, Any]]:
+    """What the recipe's model methods note, by name, once the model is adapted."""
+    methods = [one for one in recipe.methods if isinstance(one, ModelMethod)]
+    return {one.name: said for one in methods if (said := one.noted(context))}
 
 
 def fitted(recipe: Recipe, model: Any, make: Callable[[], Any]) -> Any:

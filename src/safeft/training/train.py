@@ -205,6 +205,7 @@ def _fit(
         work=work,
         quiet=quiet,
         setup=partial(Setup, rows=usable, seed=seed, work=work, **told),
+        context=told["context"],
     )
     found = checkpoints(work)
     try:

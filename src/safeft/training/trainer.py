@@ -8,7 +8,7 @@ from typing import Any
 
 from safeft.training.arguments import lora_config, sft_config
 from safeft.training.kept import restore_kept
-from safeft.training.methods import Keeper, LossMethod, Method, OptimizerMethod, Setup
+from safeft.training.methods import Context, Keeper, LossMethod, Method, OptimizerMethod, Setup
 from safeft.training.schema import Recipe
 from safeft.training.stepping import stepping_trainer
 from safeft.training.targets import adapted, fitted
@@ -25,18 +25,18 @@ def build(
     work: Path,
     quiet: bool,
     setup: Callable[..., Setup] | None = None,
+    context: Context | None = None,
 ) -> Any:
     """A trainer that saves a checkpoint after each epoch into `work`.
 
-    `setup` is completed for methods that work during training; without them it is TRL's own class.
+    `setup` is completed for methods that work during training, `context` told to those before it.
     Raises ConfigError when TRL or PEFT refuses an argument, or when LoRA's targets match nothing.
     """
     import torch
     from transformers import PrinterCallback, set_seed
 
-    # The adapter is initialised before the trainer seeds anything.
-    set_seed(seed)
-    recipe, half = adapted(recipe, model), next(model.parameters()).dtype == torch.bfloat16
+    recipe, half = adapted(recipe, model, context), next(model.parameters()).dtype == torch.bfloat16
+    set_seed(seed)  # the adapter is initialised before the trainer seeds anything
     arguments = {
         "model": model,
         "args": sft_config(recipe, work, seed=seed, half=half, quiet=quiet),

@@ -18,6 +18,7 @@ from pydantic import Field
 from safeft.errors import first_line
 from safeft.training.methods.constrained import Constrained
 from safeft.training.methods.ema import Ema
+from safeft.training.methods.freeze_layers import FreezeLayers
 from safeft.training.methods.kl_anchor import KLAnchor
 from safeft.training.methods.lisa import Lisa
 from safeft.training.methods.lookahead import Lookahead
@@ -25,6 +26,7 @@ from safeft.training.methods.method import Method
 from safeft.training.methods.ptst import Ptst
 from safeft.training.methods.realign import Realign
 from safeft.training.methods.replay import Replay
+from safeft.training.methods.resta import Resta
 from safeft.training.methods.safe_lora import SafeLora
 from safeft.training.methods.safe_merge import SafeMerge
 from safeft.training.methods.safety_mix import SafetyMix
@@ -36,6 +38,7 @@ SHIPPED: tuple[type[Method], ...] = (
     SelfGenerated,
     SafetyMix,
     Lookahead,
+    FreezeLayers,
     Constrained,
     KLAnchor,
     Replay,
@@ -44,6 +47,7 @@ SHIPPED: tuple[type[Method], ...] = (
     Scale,
     SafeLora,
     SafeMerge,
+    Resta,
     Realign,
     Ptst,
 )

@@ -64,12 +64,23 @@ class ModelMethod(Method):
 
     slot: ClassVar[Slot] = "model"
 
+    #: Whether it keeps layers as they are, which nothing beside the adapter may then train.
+    freezes: ClassVar[bool] = False
+
     @abstractmethod
-    def adapted(self, lora: dict[str, Any], model: Any) -> dict[str, Any]:
+    def adapted(
+        self, lora: dict[str, Any], model: Any, context: Context | None = None
+    ) -> dict[str, Any]:
         """LoRA's arguments for this model, such as with frozen layers.
 
-        `model` may be without weights, when the recipe is only checked. Raises ConfigError.
+        Without `context` the recipe is only checked, and `model` has no weights. With it what
+        needs them is found, and stored for a run that resumes. Raises ConfigError or DataError.
         """
+
+    def noted(self, context: Context) -> dict[str, Any]:
+        """What is worth noting once the model is adapted."""
+        del context
+        return {}
 
 
 class LossMethod(Method):
@@ -113,6 +124,8 @@ class WeightEdit(Method):
     needs_pair: ClassVar[bool] = False
     #: Whether it trains the adapter once more.
     trains: ClassVar[bool] = False
+    #: Whether it knows updates scale · B A alone: a recipe that trains others is refused.
+    needs_product: ClassVar[bool] = False
 
     @abstractmethod
     def edit(
