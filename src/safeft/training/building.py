@@ -22,7 +22,7 @@ from safeft.runs import (
     write_json,
     write_text,
 )
-from safeft.training.methods import Context, DataMethod
+from safeft.training.methods import Context, DataMethod, Guards
 from safeft.training.schema import Recipe
 from safeft.training.writers import Writer
 
@@ -45,12 +45,21 @@ class Built:
     spent: dict[str, float]
 
 
-def build(recipe: Recipe, examples: Sequence[Example], writer: Writer, store: Path) -> Built:
+def build(
+    recipe: Recipe,
+    examples: Sequence[Example],
+    writer: Writer,
+    store: Path,
+    guards: Guards | None = None,
+) -> Built:
     """The examples after every data method; what the model writes is kept in `store`.
 
-    Raises DataError as the methods do, and ConfigError for a recipe with other methods.
+    `guards` loads the judge of a method that asks a guard. Raises DataError as the methods do, and
+    ConfigError for a recipe with other methods.
     """
-    context = Context(writer.identity, writer.generator, store, tokenizer=writer.tokenizer)
+    context = Context(
+        writer.identity, writer.generator, store, tokenizer=writer.tokenizer, guards=guards
+    )
     notes: dict[str, Any] = {}
     for method in _data_methods(recipe):
         applied = method.apply(examples, context)
@@ -77,7 +86,12 @@ def _data_methods(recipe: Recipe) -> list[DataMethod]:
 
 
 def build_file(
-    recipe: Recipe, examples: Sequence[Example], writer: Writer, format: str, output: Path
+    recipe: Recipe,
+    examples: Sequence[Example],
+    writer: Writer,
+    format: str,
+    output: Path,
+    guards: Guards | None = None,
 ) -> dict[str, Any]:
     """Write the recipe's rows in a format of `data.chats.WRITTEN`; the facts, also beside it.
 
@@ -99,7 +113,7 @@ def build_file(
         raise RunError(f"{output} is there, and is not of this command; choose another --output")
     with locked(work), disk_watched(work):
         open_run(work, config)
-        built = build(recipe, examples, writer, work)
+        built = build(recipe, examples, writer, work, guards)
         text = written(built.examples, format)
         facts = {
             **read_json(work / "manifest.json"),
