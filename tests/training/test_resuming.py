@@ -21,6 +21,7 @@ METHODS = {
         "[{{name: lisa, safety_steps: 1, task_steps: 2, free_share: 0.0, rows: 4, "
         "responses: curated, pool: {pool}, lookalike_pool: {benign}}}]"
     ),
+    "star_dss": "[{{name: star_dss, every: 2}}]",
     "kl": "[{{name: kl_anchor, on: safety, " + POOLED + "}}]",
 }
 
