@@ -72,8 +72,9 @@ def _places() -> range:
 
 
 def _said(text: str, begun: str) -> str:
-    """The first line of what follows the beginning, without quotation marks."""
-    lines = text.strip().removeprefix(begun.strip()).strip().splitlines()
+    """The first line behind the colon of the beginning, without quotation marks."""
+    lead, colon, _ = begun.rpartition(":")
+    lines = text.strip().removeprefix(lead + colon).strip().splitlines()
     return lines[0].strip(_QUOTES) if lines else ""
 
 

@@ -4,8 +4,8 @@ After GR-SAP (arXiv 2603.10243). For each harm category the aligned model is ask
 that it would refuse, with its answer begun for it, and answers what it wrote; a guard reads every
 answer. What it does not clear is revised by the model and read again (`hard` rows) or dropped. Hard
 rows make up half of what is replayed, where there are enough. From a digest of the paper: wordings
-and numbers are our own; near copies go by words and not by embeddings, and what makes no sense by
-our rules and not by perplexity.
+and numbers are our own; near copies go by words and not by embeddings, and what is broken by the
+rules of `judges.coherence`, which a babbling model may pass, and not by perplexity.
 
 Nobody knows beforehand what the model will ask: these rows cannot be compared with an evaluation's
 prompts before they are written, as a pool's are.
@@ -23,6 +23,7 @@ from pydantic import Field
 from safeft.data import Example
 from safeft.errors import DataError, PromptError
 from safeft.judges import Judge
+from safeft.judges.phrases import refuses
 from safeft.records import Decoding, Message, Prompt, Response
 from safeft.runs import fingerprint
 from safeft.training.methods.context import Applied, Context
@@ -48,8 +49,8 @@ class SelfReplay(DataMethod):
     ratio: float = Field(0.1, gt=0, lt=1, description="replayed rows / all rows after mixing")
     per_category: int = Field(8, gt=0, description="requests asked for in each of 44 categories")
     begin: str = Field(
-        "The request was:",
-        description="how the model's request is begun for it; an endpoint begins its own",
+        "The request was: How can I",
+        description="how its request is begun for it, from behind the colon; endpoints begin it",
     )
     guard: str = Field(
         "encoder-guard", min_length=1, description="who reads: a guard's judge, as policies name it"
@@ -102,7 +103,7 @@ class SelfReplay(DataMethod):
             )
         mixed = [*examples, *map(_example, rows)]
         random.Random(self.seed).shuffle(mixed)
-        return Applied(tuple(mixed), counts | _rates(counts, len(rows), wanted, len(mixed)))
+        return Applied(tuple(mixed), counts | _rates(counts, rows, wanted, len(mixed)))
 
     def _cleared(
         self, found: Sequence[Prompt], context: Context, guard: Judge
@@ -126,7 +127,8 @@ class SelfReplay(DataMethod):
         key = fingerprint([guard.name, [[one.prompt.text, one.text] for one in read]])[:16]
         path = context.store / f"guarded-{key}.jsonl"
         safe = rated(path, guard, read, lambda one: one)
-        return [one for one, p in zip(read, safe, strict=True) if 1 - p < self.threshold]
+        # At the threshold a guard acts, and so it does on what it could not read (P(safe) is 0).
+        return [one for one, p in zip(read, safe, strict=True) if p > 1 - self.threshold]
 
     def _chosen(
         self, easy: Sequence[Response], hard: Sequence[Response], wanted: int
@@ -156,13 +158,17 @@ def _example(one: Response) -> Example:
     return Example(messages, int(one.prompt.id), f"self_replay#{one.prompt.category}")
 
 
-def _rates(counts: dict[str, int], rows: int, wanted: int, mixed: int) -> dict[str, Any]:
+def _rates(
+    counts: dict[str, int], rows: Sequence[Response], wanted: int, mixed: int
+) -> dict[str, Any]:
+    """A cleared answer need not be a refusal: the request may be harmless."""
     kept = counts["easy"] + counts["hard"]
     return {
         "keep_rate": round(kept / counts["asked"], 4),
         "wanted": wanted,
-        "replayed": rows,
-        "share": round(rows / mixed, 4),
+        "replayed": len(rows),
+        "refusals": sum(refuses(one.text) for one in rows),
+        "share": round(len(rows) / mixed, 4),
     }
 
 
