@@ -100,12 +100,7 @@ def build_file(
     `output` holds something else, ConfigError and DataError as `build` and `written` do.
     """
     refuse_weights(recipe)
-    config = {
-        "recipe": recipe.model_dump(mode="json"),
-        "model": writer.identity,
-        "data_fingerprint": data_fingerprint(examples),
-        "format": format,
-    }
+    config = _config(recipe, examples, writer, format)
     work, manifest = output.with_name(f"{output.name}.work"), output.with_suffix(".manifest.json")
     if manifest.is_file():
         return _finished(output, manifest, config)
@@ -126,6 +121,18 @@ def build_file(
         write_json(manifest, facts)
     shutil.rmtree(work)
     return facts
+
+
+def _config(
+    recipe: Recipe, examples: Sequence[Example], writer: Writer, format: str
+) -> dict[str, Any]:
+    """What the file depends on."""
+    return {
+        "recipe": recipe.model_dump(mode="json"),
+        "model": writer.identity,
+        "data_fingerprint": data_fingerprint(examples),
+        "format": format,
+    }
 
 
 def _finished(output: Path, manifest: Path, config: dict[str, Any]) -> dict[str, Any]:
