@@ -64,7 +64,7 @@ def overrides(recipe: str, rows: Path, model: Path) -> list[str]:
         given = type(method).model_fields
         own = {"responses": "curated", "pool": rows / "harm.jsonl"}
         own |= {"lookalike_pool": rows / "fine.jsonl", "max_new_tokens": 4}
-        own |= {"rows": 4, "batch": 2}
+        own |= {"rows": 4, "batch": 2, "per_category": 1}
         own |= {"base": f"{model}-base", "safety_adapter": f"{model}-safety"}
         own |= {"harm_adapter": f"{model}-safety"}
         found += [f"methods.{number}.{key}={value}" for key, value in own.items() if key in given]

@@ -45,6 +45,10 @@ def test_methods_of_all_slots_go_together_in_order(tmp_path: Path) -> None:
         (["name: ema", "name: constrained"], "constrained (loss) stands after ema (optimizer)"),
         (["name: ptst", "name: safety_mix"], "safety_mix (data) stands after ptst (inference)"),
         (["name: constrained", "name: kl_anchor"], "both hold the task rows' tokens"),
+        (["name: constrained", "name: star_dss"], "both hold the task rows' tokens"),
+        (["name: star_dss", "name: kl_anchor"], "both hold the task rows' tokens"),
+        (["name: self_replay", "name: lisa"], "and self_replay would bring them a second time"),
+        (["name: star_dss, every: 0"], "methods.0.every: Input should be greater than 0"),
         (["name: kl_anchor, on: safety", "name: replay"], "both hold the safety rows' tokens"),
         (["name: lisa", "name: replay"], "lisa alternates with safety rows itself, and replay"),
         (["name: kl_anchor, on: safety", "name: lisa"], "and kl_anchor would bring them a second"),
@@ -71,6 +75,9 @@ def test_what_makes_no_sense_together_is_refused_with_the_reason(
         ["name: constrained", "name: lisa"],
         ["name: kl_anchor", "name: replay"],
         ["name: safety_mix", "name: replay"],
+        ["name: self_replay", "name: star_dss", "name: kl_anchor, on: safety"],
+        ["name: star_dss", "name: replay"],
+        ["name: star_dss", "name: lisa"],
     ],
 )
 def test_anchors_on_other_tokens_go_together(tmp_path: Path, methods: list[str]) -> None:
@@ -78,7 +85,7 @@ def test_anchors_on_other_tokens_go_together(tmp_path: Path, methods: list[str])
     assert len(read(tmp_path, *methods).methods) == len(methods)
 
 
-@pytest.mark.parametrize("method", ["constrained", "kl_anchor", "replay"])
+@pytest.mark.parametrize("method", ["constrained", "star_dss", "kl_anchor", "replay"])
 @pytest.mark.parametrize(
     ("key", "value"),
     [
@@ -102,6 +109,9 @@ def test_an_anchor_needs_the_model_with_its_adapter_off(
     [
         ("constrained", "packing_strategy: wrapped", True),
         ("constrained", "loss_type: dft", True),
+        ("star_dss", "packing_strategy: wrapped", True),
+        ("star_dss", "loss_type: dft", True),
+        ("star_dss", "label_smoothing_factor: 0.1", True),
         ("kl_anchor", "label_smoothing_factor: 0.1", True),
         ("constrained", "packing_strategy: bfd", False),
         ("kl_anchor", "packing_strategy: wrapped", False),

@@ -22,6 +22,7 @@ METHODS = {
         "responses: curated, pool: {pool}, lookalike_pool: {benign}}}]"
     ),
     "frozen": "[{{name: freeze_layers, pool: {pool}, lookalike_pool: {benign}, prompts: 4}}]",
+    "star_dss": "[{{name: star_dss, every: 2}}]",
     "kl": "[{{name: kl_anchor, on: safety, " + POOLED + "}}]",
 }
 

@@ -46,6 +46,8 @@ def test_the_shipped_recipes_are_these() -> None:
         "safety_mix",
         "scale",
         "self_generated",
+        "self_replay",
+        "star_dss",
     ]
 
 

@@ -61,6 +61,7 @@ def command(
     from safeft.cli.data import rows_of
     from safeft.data.overlap import refuse
     from safeft.evaluation import load_suite
+    from safeft.guarding.catalogue import output_judge
     from safeft.training import added_rows, load_recipe, one_voice, train
 
     train_hosted.check(hosted, cancel)
@@ -74,6 +75,7 @@ def command(
         click.echo(f"{source.label}: {len(found)} rows, format {source.format}")
         refuse([*found, *added_rows(read)], load_suite(suite).all_prompts(), insist=allow_overlap)
         job: dict[str, Any] = {"model": model, "examples": found, "seed": seed, "output": output}
+        job["guards"] = output_judge
         if hosted["provider"]:
             return train_hosted.tune(read, job, **hosted)
         return _tell(train(read, trust_remote_code=trust_remote_code, **job))

@@ -33,6 +33,7 @@ from safeft.generation.imported import ImportedGenerator
 from safeft.generation.schema import VLLM
 from safeft.generation.transformers import TransformersGenerator
 from safeft.guarding import Guarded, Policy, load_policy
+from safeft.guarding.catalogue import output_judge
 from safeft.guarding.checker import Checker
 from safeft.guarding.loading import checker
 from safeft.judges import Judge, load_judge
@@ -112,6 +113,7 @@ def _train(plan: Plan, cell: Cell) -> list[Path]:
         store=plan.store,
         quiet=True,
         trust_remote_code=plan.trust_remote_code,
+        guards=output_judge,
     )
     return list(trained.adapters)
 

@@ -163,6 +163,12 @@ OPTIONS = (
         compute="double",
         safety_data=True,
     ),
+    Option(
+        "star_dss",
+        "loss",
+        "learns what a guard calls safe, and stays the aligned model's elsewhere",
+        compute="double",
+    ),
     Option("ema", "optimizer", "keeps the running mean of the weights"),
     Option("conservative", "optimizer", "a smaller learning rate, larger batches, fewer steps"),
     Option(
@@ -172,6 +178,13 @@ OPTIONS = (
         safety_data=True,
     ),
     Option("lookahead", "data", "shows the beginning of the answer in the request", api=True),
+    Option(
+        "self_replay",
+        "data",
+        "mixes in safety rows that the model wrote itself and a guard cleared",
+        compute="some",
+        api=True,
+    ),
     Option(
         "scale",
         "weights",

@@ -23,7 +23,7 @@ from safeft.training.arguments import check_arguments
 from safeft.training.collecting import checkpoints, collect
 from safeft.training.cost import Meter
 from safeft.training.identity import model_identity
-from safeft.training.methods import Context, DataMethod, Setup
+from safeft.training.methods import Context, DataMethod, Guards, Setup
 from safeft.training.schema import Recipe
 from safeft.training.targets import check_targets
 from safeft.training.trainer import build, close_bars, resume
@@ -50,11 +50,13 @@ def train(
     store: Path | None = None,
     quiet: bool = False,
     trust_remote_code: bool = False,
+    guards: Guards | None = None,
 ) -> Trained:
     """Fine-tune `model` on `examples` by the recipe into `output`.
 
     A finished output is returned as it is; an interrupted one goes on from its last checkpoint to
-    the same weights. `store` is where generated training text is kept (and shared between runs).
+    the same weights. `store` is where generated training text is kept (and shared between runs),
+    `guards` loads the judge of a method that asks a guard (`guarding.catalogue.output_judge`).
     Raises DataError, ConfigError or ModelError for what the user can fix, RunError for another run.
     """
     identity = _identity(recipe, model, examples, seed)
@@ -65,25 +67,39 @@ def train(
         with ranks.leader_first():
             open_run(output, identity)
         if not (output / "cost.json").is_file():
-            tokenizer = load_tokenizer(model, trust_remote_code=trust_remote_code)
-            check_targets(recipe, model, trust_remote_code=trust_remote_code)
             asked = (recipe, model, identity["model_hash"], store or output, trust_remote_code)
-            with ranks.leader_first():
-                prepared, notes, spent = _prepare(examples, *asked)
-            weights = weights_of(recipe, model, trust_remote_code)
-            cut = _longest(recipe, weights)
-            encode_one = partial(encode, tokenizer=tokenizer, max_length=cut)
-            encoded = [encode_one(one) for one in prepared]
-            facts = {"methods": notes, "rows": _counted(recipe, prepared, encoded, cut), **identity}
-            told = {"tokenizer": tokenizer, "encode": encode_one, "context": _context(*asked)}
-            _fit(recipe, weights, encoded, seed, output, quiet, told)
-            if ranks.leads():
-                collect(output, facts, model, recipe, spent, told["context"])
+            _tune((*asked, guards), examples, identity, output, quiet)
             ranks.wait()
         if ranks.leads():
             # Optimizer states, only needed to resume; a kill may have left them here.
             shutil.rmtree(output / "checkpoints", ignore_errors=True)
         return finished(output)
+
+
+def _tune(
+    asked: tuple[Recipe, str, str, Path, bool, Guards | None],
+    examples: Sequence[Example],
+    identity: dict[str, Any],
+    output: Path,
+    quiet: bool,
+) -> None:
+    """Prepare the rows, train to the end, and collect the adapters; `asked` is a context's."""
+    recipe, model, _, _, trust, _ = asked
+    tokenizer = load_tokenizer(model, trust_remote_code=trust)
+    check_targets(recipe, model, trust_remote_code=trust)
+    with ranks.leader_first():
+        prepared, notes, spent = _prepare(examples, *asked)
+    weights = weights_of(recipe, model, trust)
+    cut = _longest(recipe, weights)
+    encode_one = partial(encode, tokenizer=tokenizer, max_length=cut)
+    encoded = [encode_one(one) for one in prepared]
+    facts = {"methods": notes, "rows": _counted(recipe, prepared, encoded, cut), **identity}
+    told = {"tokenizer": tokenizer, "encode": encode_one, "context": _context(*asked)}
+    rows = zip(prepared, encoded, strict=True)
+    usable = [(example, row) for example, row in rows if not _masked(row)]
+    _fit(recipe, weights, usable, identity["seed"], output, quiet, told)
+    if ranks.leads():
+        collect(output, facts, model, recipe, spent, told["context"])
 
 
 def _reopened(output: Path, identity: dict[str, Any]) -> Trained:
@@ -97,10 +113,15 @@ def _is_finished(output: Path) -> bool:
 
 
 def write_ahead(
-    recipe: Recipe, model: str, examples: Sequence[Example], store: Path, trust: bool = False
+    recipe: Recipe,
+    model: str,
+    examples: Sequence[Example],
+    store: Path,
+    trust: bool = False,
+    guards: Guards | None = None,
 ) -> None:
     """Have the recipe's methods write into `store` what training will read from there."""
-    _prepare(examples, recipe, model, model_identity(model), store, trust)
+    _prepare(examples, recipe, model, model_identity(model), store, trust, guards)
 
 
 def finished(output: Path) -> Trained:
@@ -121,11 +142,17 @@ def _identity(recipe: Recipe, model: str, examples: Sequence[Example], seed: int
 
 
 def _prepare(
-    examples: Sequence[Example], recipe: Recipe, model: str, identity: str, store: Path, trust: bool
+    examples: Sequence[Example],
+    recipe: Recipe,
+    model: str,
+    identity: str,
+    store: Path,
+    trust: bool,
+    guards: Guards | None,
 ) -> tuple[Sequence[Example], dict[str, Any], dict[str, float]]:
     """The examples after every data method, the methods' notes, and what their texts cost."""
     notes: dict[str, Any] = {}
-    context = _context(recipe, model, identity, store, trust)
+    context = _context(recipe, model, identity, store, trust, guards)
     for method in recipe.methods:
         method.ahead(context)
         if isinstance(method, DataMethod):
@@ -135,12 +162,15 @@ def _prepare(
     return examples, notes, context.spent
 
 
-def _context(recipe: Recipe, model: str, identity: str, store: Path, trust: bool) -> Context:
+def _context(
+    recipe: Recipe, model: str, identity: str, store: Path, trust: bool, guards: Guards | None
+) -> Context:
     return Context(
         identity,
         cache(lambda: generator_of(recipe, model, trust)),
         store,
         tokenizer=cache(lambda: load_tokenizer(model, trust_remote_code=trust)),
+        guards=guards,
     )
 
 
@@ -185,26 +215,26 @@ def _masked(row: Encoded) -> bool:
 def _fit(
     recipe: Recipe,
     weights: Any,
-    encoded: Sequence[Encoded],
+    usable: Sequence[tuple[Example, Encoded]],
     seed: int,
     output: Path,
     quiet: bool,
     told: dict[str, Any],
 ) -> None:
     """Train to the end, from the last whole checkpoint when there is one."""
-    usable = [one for one in encoded if not _masked(one)]
+    examples, rows = [one for one, _ in usable], [row for _, row in usable]
     work = output / "checkpoints"
-    meter = Meter(output / "cost.partial.json", sum(len(one.ids) for one in usable))
+    meter = Meter(output / "cost.partial.json", sum(len(one.ids) for one in rows))
     trainer = build(
         recipe,
         weights,
         told["tokenizer"],
-        to_tokens(usable),
+        to_tokens(rows),
         [meter.callback()],
         seed=seed,
         work=work,
         quiet=quiet,
-        setup=partial(Setup, rows=usable, seed=seed, work=work, **told),
+        setup=partial(Setup, rows=rows, examples=examples, seed=seed, work=work, **told),
         context=told["context"],
     )
     found = checkpoints(work)

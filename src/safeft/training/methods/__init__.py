@@ -1,6 +1,6 @@
 """One file per method; a recipe names the methods that fill its slots."""
 
-from safeft.training.methods.context import Applied, Context
+from safeft.training.methods.context import Applied, Context, Guards
 from safeft.training.methods.method import (
     DataMethod,
     InferenceMethod,
@@ -16,6 +16,7 @@ __all__ = [
     "Applied",
     "Context",
     "DataMethod",
+    "Guards",
     "InferenceMethod",
     "Keeper",
     "LossMethod",

@@ -32,14 +32,18 @@ from safeft.training.methods.safe_merge import SafeMerge
 from safeft.training.methods.safety_mix import SafetyMix
 from safeft.training.methods.scale import Scale
 from safeft.training.methods.self_generated import SelfGenerated
+from safeft.training.methods.self_replay import SelfReplay
+from safeft.training.methods.star_dss import StarDss
 
 GROUP = "safeft.methods"
 SHIPPED: tuple[type[Method], ...] = (
     SelfGenerated,
     SafetyMix,
+    SelfReplay,
     Lookahead,
     FreezeLayers,
     Constrained,
+    StarDss,
     KLAnchor,
     Replay,
     Lisa,

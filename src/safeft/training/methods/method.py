@@ -36,6 +36,14 @@ class Method(Strict):
         """Whether it brings safety rows of its own into training."""
         return False
 
+    @property
+    def asks_guard(self) -> str:
+        """The name of the guard's judge that decides what is trained, if one does.
+
+        A comparison's judge must be another.
+        """
+        return ""
+
     def ahead(self, context: Context) -> None:
         """Have the model write what this method will read, before the training weights load."""
         del context

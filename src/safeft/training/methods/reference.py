@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -86,16 +86,24 @@ class LogProbs:
 
     def of(self, inputs: Any, mask: Any) -> Any:
         """(batch, length − 1), zero where `mask` of the same shape is false."""
-        import torch
+        return found_again(self._found, inputs, mask)
 
-        values = torch.zeros(mask.shape, device=mask.device)
-        ids, trained = inputs["input_ids"].cpu(), mask.cpu()
-        for row, start, end in documents(inputs):
-            labels = trained[row, start : end - 1]
-            if labels.any():
-                known = self._found[_key(ids[row, start:end], labels)]
-                values[row, start : end - 1] = known.to(values.device)
-        return values
+
+def found_again(found: Mapping[str, Any], inputs: Any, mask: Any) -> Any:
+    """What `found` has for each label of a batch's documents, by `document_key`.
+
+    (batch, length − 1), zero where `mask` of the same shape is false.
+    """
+    import torch
+
+    values = torch.zeros(mask.shape, device=mask.device)
+    ids, trained = inputs["input_ids"].cpu(), mask.cpu()
+    for row, start, end in documents(inputs):
+        labels = trained[row, start : end - 1]
+        if labels.any():
+            known = found[document_key(ids[row, start:end], labels)]
+            values[row, start : end - 1] = known.to(values.device)
+    return values
 
 
 def _write(path: Path, setup: Setup) -> None:
@@ -120,10 +128,10 @@ def _score(rows: Sequence[Encoded], setup: Setup, found: dict[str, Any]) -> None
     for place, row in enumerate(rows):
         end = len(row.ids)
         labels = outputs.label_mask[place, : end - 1].cpu()
-        found[_key(ids[place, :end], labels)] = log_probs[place, : end - 1].clone()
+        found[document_key(ids[place, :end], labels)] = log_probs[place, : end - 1].clone()
 
 
-def _key(ids: Any, labels: Any) -> str:
+def document_key(ids: Any, labels: Any) -> str:
     """A document's name: what it says, and which of it is trained."""
     content = ids.numpy().tobytes() + labels.numpy().tobytes()
     return hashlib.blake2b(content, digest_size=16).hexdigest()

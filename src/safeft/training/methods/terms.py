@@ -27,7 +27,7 @@ class Setup:
     that will be trained, and `encode` encodes safety rows as they were. `work` lives as long as
     the run's checkpoints: what costs much is stored there once. `batch_size` counts the rows of a
     micro-batch. Inside `autocast` the model computes in the precision of training, as it does by
-    itself once training has begun.
+    itself once training has begun. `examples` are what the rows say, in their order.
     """
 
     model: Any
@@ -39,6 +39,7 @@ class Setup:
     context: Context
     batch_size: int
     autocast: Callable[[], AbstractContextManager[Any]]
+    examples: Sequence[Example] = ()
 
 
 @dataclass(frozen=True, slots=True)
