@@ -28,6 +28,8 @@ class Method(Strict):
     cost: ClassVar[str] = "none"
     source: ClassVar[str] = ""
     evidence: ClassVar[str] = ""
+    #: Whether it compares the aligned model with its base: the method's key `base` must be given.
+    needs_pair: ClassVar[bool] = False
 
     name: str
 
@@ -35,6 +37,11 @@ class Method(Strict):
     def stream(self) -> bool:
         """Whether it brings safety rows of its own into training."""
         return False
+
+    @property
+    def anchor(self) -> Anchored:
+        """Which tokens it holds to the model before training, if any."""
+        return ""
 
     def ahead(self, context: Context) -> None:
         """Have the model write what this method will read, before the training weights load."""
@@ -81,11 +88,6 @@ class LossMethod(Method):
     #: Whether it puts safety batches in the place of task batches.
     alternates: ClassVar[bool] = False
 
-    @property
-    def anchor(self) -> Anchored:
-        """Which tokens it holds to the model before training, if any."""
-        return ""
-
     @abstractmethod
     def term(self, setup: Setup) -> Term:
         """What is called with the loss of each micro-batch, in the recipe's order."""
@@ -95,12 +97,15 @@ class OptimizerMethod(Method):
     """Fills the optimizer slot: a callback that acts around the optimizer's steps."""
 
     slot: ClassVar[Slot] = "optimizer"
+    #: Whether it sets the task's gradient against that of safety rows: its callback corrects.
+    corrects: ClassVar[bool] = False
 
     @abstractmethod
     def callback(self, setup: Setup) -> Any:
         """A transformers.TrainerCallback.
 
-        One that is a `Keeper` as well has what it keeps saved with each checkpoint.
+        One that is a `Keeper` as well has what it keeps saved with each checkpoint, and one that is
+        a `Corrector` is shown the gradients of each step before they are clipped.
         """
 
 
@@ -109,8 +114,6 @@ class WeightEdit(Method):
 
     slot: ClassVar[Slot] = "weights"
     cost: ClassVar[str] = "after training"
-    #: Whether it compares the aligned model with its base: the method's key `base` must be given.
-    needs_pair: ClassVar[bool] = False
 
     @abstractmethod
     def edit(
