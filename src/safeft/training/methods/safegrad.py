@@ -63,13 +63,14 @@ class SafeGrad(SafetyRows, OptimizerMethod):
         """A Corrector. Nothing is kept: a step's rows depend on its number and the seed alone."""
         from transformers import TrainerCallback
 
-        surgery = Surgery(self, setup)
-
         class Projecting(TrainerCallback, Corrector):  # type: ignore[misc]
-            def correct(self, number: int) -> None:
-                surgery.correct(surgery.pull(number))
+            def __init__(self, surgery: Surgery) -> None:
+                self.surgery = surgery
 
-        return Projecting()
+            def correct(self, number: int) -> None:
+                self.surgery.correct(self.surgery.pull(number))
+
+        return Projecting(Surgery(self, setup))
 
 
 class Surgery:
