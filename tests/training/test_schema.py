@@ -29,6 +29,7 @@ def problem(*overrides: str, recipe: str = "baseline") -> str:
 def test_the_shipped_recipes_are_these() -> None:
     """A recipe that nobody lists is a recipe that nobody tests."""
     assert [path.stem for path in SHIPPED] == [
+        "asft_subspace",
         "baseline",
         "conservative",
         "constrained",
@@ -43,6 +44,7 @@ def test_the_shipped_recipes_are_these() -> None:
         "resta",
         "safe_lora",
         "safe_merge",
+        "safegrad",
         "safety_mix",
         "scale",
         "self_generated",

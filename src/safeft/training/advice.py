@@ -169,6 +169,20 @@ OPTIONS = (
         "learns what a guard calls safe, and stays the aligned model's elsewhere",
         compute="double",
     ),
+    Option(
+        "asft_subspace",
+        "loss",
+        "holds the update inside the subspace of what alignment changed",
+        compute="some",
+        pair=True,
+    ),
+    Option(
+        "safegrad",
+        "optimizer",
+        "takes out of each step what works against a small safety batch",
+        compute="double",
+        safety_data=True,
+    ),
     Option("ema", "optimizer", "keeps the running mean of the weights"),
     Option("conservative", "optimizer", "a smaller learning rate, larger batches, fewer steps"),
     Option(

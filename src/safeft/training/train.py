@@ -94,7 +94,8 @@ def _tune(
     encode_one = partial(encode, tokenizer=tokenizer, max_length=cut)
     encoded = [encode_one(one) for one in prepared]
     facts = {"methods": notes, "rows": _counted(recipe, prepared, encoded, cut), **identity}
-    told = {"tokenizer": tokenizer, "encode": encode_one, "context": _context(*asked)}
+    told = {"tokenizer": tokenizer, "encode": encode_one, "name": model}
+    told["context"] = _context(*asked)
     rows = zip(prepared, encoded, strict=True)
     usable = [(example, row) for example, row in rows if not _masked(row)]
     _fit(recipe, weights, usable, identity["seed"], output, quiet, told)

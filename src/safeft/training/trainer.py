@@ -8,7 +8,15 @@ from typing import Any
 
 from safeft.training.arguments import lora_config, sft_config
 from safeft.training.kept import restore_kept
-from safeft.training.methods import Context, Keeper, LossMethod, Method, OptimizerMethod, Setup
+from safeft.training.methods import (
+    Context,
+    Corrector,
+    Keeper,
+    LossMethod,
+    Method,
+    OptimizerMethod,
+    Setup,
+)
 from safeft.training.schema import Recipe
 from safeft.training.stepping import stepping_trainer
 from safeft.training.targets import adapted, fitted
@@ -74,6 +82,8 @@ def _equip(trainer: Any, working: Sequence[Method], complete: Callable[..., Setu
         elif isinstance(method, OptimizerMethod):
             callback = method.callback(setup)
             trainer.add_callback(callback)
+            if isinstance(callback, Corrector):
+                trainer.correctors[method.name] = callback
             if isinstance(callback, Keeper):
                 trainer.keepers[method.name] = callback
 

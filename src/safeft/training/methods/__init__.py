@@ -10,11 +10,12 @@ from safeft.training.methods.method import (
     OptimizerMethod,
     WeightEdit,
 )
-from safeft.training.methods.terms import Keeper, Setup, Step, Term
+from safeft.training.methods.terms import Corrector, Keeper, Setup, Step, Term
 
 __all__ = [
     "Applied",
     "Context",
+    "Corrector",
     "DataMethod",
     "Guards",
     "InferenceMethod",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 from pydantic import Field
 
 from safeft.errors import first_line
+from safeft.training.methods.asft_subspace import AsftSubspace
 from safeft.training.methods.constrained import Constrained
 from safeft.training.methods.ema import Ema
 from safeft.training.methods.freeze_layers import FreezeLayers
@@ -29,6 +30,7 @@ from safeft.training.methods.replay import Replay
 from safeft.training.methods.resta import Resta
 from safeft.training.methods.safe_lora import SafeLora
 from safeft.training.methods.safe_merge import SafeMerge
+from safeft.training.methods.safegrad import SafeGrad
 from safeft.training.methods.safety_mix import SafetyMix
 from safeft.training.methods.scale import Scale
 from safeft.training.methods.self_generated import SelfGenerated
@@ -47,6 +49,8 @@ SHIPPED: tuple[type[Method], ...] = (
     KLAnchor,
     Replay,
     Lisa,
+    AsftSubspace,
+    SafeGrad,
     Ema,
     Scale,
     SafeLora,

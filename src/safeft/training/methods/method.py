@@ -28,6 +28,8 @@ class Method(Strict):
     cost: ClassVar[str] = "none"
     source: ClassVar[str] = ""
     evidence: ClassVar[str] = ""
+    #: Whether it compares the aligned model with its base: the method's key `base` must be given.
+    needs_pair: ClassVar[bool] = False
 
     name: str
 
@@ -42,6 +44,11 @@ class Method(Strict):
 
         A comparison's judge must be another.
         """
+        return ""
+
+    @property
+    def anchor(self) -> Anchored:
+        """Which tokens it holds to the model before training, if any."""
         return ""
 
     def ahead(self, context: Context) -> None:
@@ -100,11 +107,6 @@ class LossMethod(Method):
     #: Whether it puts safety batches in the place of task batches.
     alternates: ClassVar[bool] = False
 
-    @property
-    def anchor(self) -> Anchored:
-        """Which tokens it holds to the model before training, if any."""
-        return ""
-
     @abstractmethod
     def term(self, setup: Setup) -> Term:
         """What is called with the loss of each micro-batch, in the recipe's order."""
@@ -114,12 +116,15 @@ class OptimizerMethod(Method):
     """Fills the optimizer slot: a callback that acts around the optimizer's steps."""
 
     slot: ClassVar[Slot] = "optimizer"
+    #: Whether it sets the task's gradient against that of safety rows: its callback corrects.
+    corrects: ClassVar[bool] = False
 
     @abstractmethod
     def callback(self, setup: Setup) -> Any:
         """A transformers.TrainerCallback.
 
-        One that is a `Keeper` as well has what it keeps saved with each checkpoint.
+        One that is a `Keeper` as well has what it keeps saved with each checkpoint, and one that is
+        a `Corrector` is shown the gradients of each step before they are clipped.
         """
 
 
@@ -128,8 +133,6 @@ class WeightEdit(Method):
 
     slot: ClassVar[Slot] = "weights"
     cost: ClassVar[str] = "after training"
-    #: Whether it compares the aligned model with its base: the method's key `base` must be given.
-    needs_pair: ClassVar[bool] = False
     #: Whether it trains the adapter once more.
     trains: ClassVar[bool] = False
     #: Whether it knows updates scale · B A alone: a recipe that trains others is refused.

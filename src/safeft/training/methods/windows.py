@@ -20,6 +20,7 @@ from safeft.runs import fingerprint
 from safeft.training.methods.guard import rated
 from safeft.training.methods.reference import document_key, found_again
 from safeft.training.methods.terms import Setup
+from safeft.training.ranks import leader_first
 
 Span = tuple[int, int]
 
@@ -65,7 +66,8 @@ def _read(setup: Setup, windows: Sequence[Window], guard: Judge) -> list[float]:
     first = dict(zip(reversed(keys), reversed(windows), strict=True))
     asked = list(dict.fromkeys(keys))
     path = setup.work / f"guard-{fingerprint([guard.name, asked])[:16]}.jsonl"
-    safe = rated(path, guard, [first[key] for key in asked], partial(_said, setup))
+    with leader_first():
+        safe = rated(path, guard, [first[key] for key in asked], partial(_said, setup))
     by_key = dict(zip(asked, safe, strict=True))
     return [by_key[key] for key in keys]
 
