@@ -25,7 +25,10 @@ ALONE = ("realign",)
 SHARED = [name for name in RECIPES if name not in ALONE]
 STEPS = ["trainer.num_train_epochs=2", "trainer.logging_steps=1"]
 # Whole steps of eight: several processes fill an epoch's last step with rows from its beginning.
-WHOLE = {"safety_mix": ["methods.0.share=0.1666"]}
+WHOLE = {
+    "safety_mix": ["methods.0.share=0.1666"],
+    "self_replay": ["methods.0.ratio=0.3333"],
+}
 
 
 @pytest.fixture(scope="module")
