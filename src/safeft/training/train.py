@@ -72,9 +72,8 @@ def train(
             encode_one = partial(encode, tokenizer=tokenizer, max_length=cut)
             encoded = [encode_one(one) for one in prepared]
             facts = {"methods": notes, "rows": _counted(recipe, prepared, encoded, cut), **identity}
-            told = {"tokenizer": tokenizer, "encode": encode_one, "name": model}
-            told["context"] = _context(*asked)
-            _fit(recipe, weights, encoded, seed, output, quiet, told)
+            told = {"tokenizer": tokenizer, "encode": encode_one, "context": _context(*asked)}
+            _fit(recipe, weights, encoded, seed, output, quiet, told | {"name": model})
             collect(output, facts, model, recipe, spent, told["context"])
         # Optimizer states, only needed to resume; a kill may have left them here.
         shutil.rmtree(output / "checkpoints", ignore_errors=True)
