@@ -22,7 +22,10 @@ def refuse_unloadable(methods: Any) -> None:
 
 
 def refuse_illegal(
-    methods: Sequence[Method], lora: dict[str, Any], trainer: dict[str, Any]
+    methods: Sequence[Method],
+    lora: dict[str, Any] | None,
+    trainer: dict[str, Any],
+    quantization: str | None = None,
 ) -> None:
     """Raises ValueError, with the reason, for methods that make no sense as they are combined."""
     names = [method.name for method in methods]
@@ -33,9 +36,13 @@ def refuse_illegal(
     _refuse_second_stream(methods)
     _refuse_lone_model(methods)
     _refuse_two_pair_edits(methods)
+    if lora is None:
+        _refuse_without_adapter(methods, quantization)
+    elif quantization:
+        _refuse_moved_base(lora, quantization)
     for method in methods:
         if isinstance(method, LossMethod):
-            _refuse_moved_reference(method, lora)
+            _refuse_moved_reference(method, lora or {})
             _refuse_other_losses(method, trainer)
 
 
@@ -121,3 +128,26 @@ def _refuse_other_losses(method: LossMethod, trainer: dict[str, Any]) -> None:
                 f"trainer.label_smoothing_factor: {method.name} needs the labels' own "
                 "log-probabilities; leave it at 0"
             )
+
+
+def _refuse_without_adapter(methods: Sequence[Method], quantization: str | None) -> None:
+    """Full fine-tuning leaves neither an adapter to edit nor the model before training."""
+    if quantization:
+        raise ValueError(
+            f"quantization: weights in {quantization} cannot be trained themselves; train LoRA "
+            "beside them (lora: {r: 16}), or leave quantization out"
+        )
+    for one in methods:
+        if reason := one.needs_adapter:
+            raise ValueError(
+                f"methods: {one.name} {reason}, and full fine-tuning (lora: null) has none; train "
+                "LoRA (lora: {r: 16}), or leave it out"
+            )
+
+
+def _refuse_moved_base(lora: dict[str, Any], quantization: str) -> None:
+    if lora.get("init_lora_weights") not in _PLAIN_STARTS:
+        raise ValueError(
+            f"lora.init_lora_weights: {lora['init_lora_weights']!r} writes into the model's own "
+            f"weights, which quantization {quantization} keeps in few bits; leave one of them out"
+        )

@@ -36,6 +36,14 @@ class Method(Strict):
         """Whether it brings safety rows of its own into training."""
         return False
 
+    @property
+    def needs_adapter(self) -> str:
+        """What it needs an adapter for, after its name, such as `edits an adapter`; else nothing.
+
+        Full fine-tuning, which has none, is then refused.
+        """
+        return ""
+
     def ahead(self, context: Context) -> None:
         """Have the model write what this method will read, before the training weights load."""
         del context
@@ -64,6 +72,11 @@ class ModelMethod(Method):
 
     slot: ClassVar[Slot] = "model"
 
+    @property
+    def needs_adapter(self) -> str:
+        """It chooses LoRA's arguments."""
+        return "chooses where an adapter lies"
+
     @abstractmethod
     def adapted(self, lora: dict[str, Any], model: Any) -> dict[str, Any]:
         """LoRA's arguments for this model, such as with frozen layers.
@@ -85,6 +98,11 @@ class LossMethod(Method):
     def anchor(self) -> Anchored:
         """Which tokens it holds to the model before training, if any."""
         return ""
+
+    @property
+    def needs_adapter(self) -> str:
+        """An anchor compares with the model before training, which an adapter switched off is."""
+        return "compares with the model without its adapter" if self.anchor else ""
 
     @abstractmethod
     def term(self, setup: Setup) -> Term:
@@ -111,6 +129,11 @@ class WeightEdit(Method):
     cost: ClassVar[str] = "after training"
     #: Whether it compares the aligned model with its base: the method's key `base` must be given.
     needs_pair: ClassVar[bool] = False
+
+    @property
+    def needs_adapter(self) -> str:
+        """It reads an adapter's folder, and writes one."""
+        return "edits an adapter after training"
 
     @abstractmethod
     def edit(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,21 @@ ROWS = 16  # rows of one pass of the reference
 
 @contextmanager
 def before_training(model: Any) -> Iterator[None]:
-    """Inside, a PEFT model computes as it did before training: no adapter, dropout or gradient."""
+    """Inside, a model computes as it did before training: no adapter, dropout or gradient.
+
+    One without an adapter does so before its first step alone.
+    """
     import torch
 
     training = model.training
     model.eval()
+    for module in model.modules():
+        # bitsandbytes would pack these for inference on a CPU, for good and without a gradient.
+        if type(module).__name__ == "Linear4bit":
+            module.training = True
     try:
-        with torch.no_grad(), model.disable_adapter():
+        switched = getattr(model, "disable_adapter", nullcontext)
+        with torch.no_grad(), switched():
             yield
     finally:
         model.train(training)
