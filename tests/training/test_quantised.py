@@ -141,12 +141,12 @@ def test_a_reference_has_the_models_bits(fit: Callable[..., Any], tiny_model: Pa
     with torch.no_grad():
         alone = load_model(str(tiny_model), quantization="nf4").train()(ids).logits
         full = load_model(str(tiny_model))(ids).logits
-        model = fit(weights=quantised).model
+        model = fit(weights=quantised).model.train()
         moved(model, 0.1)
         tuned = model(ids).logits
         with before_training(model):
             reference = model(ids).logits
-    assert torch.equal(reference, alone)
+    assert torch.allclose(reference, alone, atol=1e-4), (reference - alone).abs().max()
     assert not torch.allclose(reference, tuned, atol=1e-2)
     assert not torch.allclose(reference, full, atol=1e-2)
 

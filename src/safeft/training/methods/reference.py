@@ -14,6 +14,9 @@ from safeft.data.sets import IGNORED
 from safeft.training.methods.terms import Setup
 
 ROWS = 16  # rows of one pass of the reference
+# In evaluation mode on a CPU bitsandbytes multiplies otherwise: in 8 bits with another result than
+# in training, and 4-bit weights are packed for it, for good and with no gradient through them.
+_QUANTISED = ("Linear4bit", "Linear8bitLt")
 
 
 @contextmanager
@@ -27,8 +30,7 @@ def before_training(model: Any) -> Iterator[None]:
     training = model.training
     model.eval()
     for module in model.modules():
-        # bitsandbytes would pack these for inference on a CPU, for good and without a gradient.
-        if type(module).__name__ == "Linear4bit":
+        if type(module).__name__ in _QUANTISED:
             module.training = True
     try:
         switched = getattr(model, "disable_adapter", nullcontext)
