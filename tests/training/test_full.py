@@ -14,8 +14,10 @@ import torch
 from processes import Command, done, refused, stall_at_first_checkpoint
 from safetensors.torch import load_file
 
+from safeft.comparison.calibrating import Asked
 from safeft.errors import ConfigError
 from safeft.models import load_model, load_tokenizer
+from safeft.serve.local import local_writer
 from safeft.training import load_recipe
 from safeft.training.methods.ema import Ema
 from safeft.training.methods.lisa import Lisa
@@ -126,16 +128,22 @@ def test_arithmetic_in_bfloat16_trains_weights_in_float32(
     full: Callable[..., Job], tmp_path: Path
 ) -> None:
     """Steps that bfloat16 would round away arrive."""
-    small = ["trainer.learning_rate=1e-6", "precision=bfloat16", "trainer.weight_decay=0.0"]
-    done(*full().arguments(tmp_path / "run", *(w for one in small for w in ("--set", one))))
+    small = ["trainer.learning_rate=1e-6", "trainer.weight_decay=0.0", "trainer.logging_steps=1"]
+    for precision in ("bfloat16", "float32"):
+        sets = [word for one in [*small, f"precision={precision}"] for word in ("--set", one)]
+        done(*full().arguments(tmp_path / precision, *sets))
     before, after = (
-        load_file(one / WEIGHTS) for one in (full().model, models(tmp_path / "run")[1])
+        load_file(one / WEIGHTS) for one in (full().model, models(tmp_path / "bfloat16")[1])
     )
     assert {one.dtype for one in after.values()} == {torch.float32}
     key = "model.layers.0.mlp.up_proj.weight"
     moved = (before[key] - after[key]).abs()
     assert float((moved > 0).float().mean()) > 0.9
-    assert torch.equal(before[key].bfloat16(), after[key].bfloat16()) or moved.max() < 1e-4
+    assert float(moved.max()) < 1e-4
+    logs = [(tmp_path / one / "log.json").read_text() for one in ("bfloat16", "float32")]
+    half, whole = ([one["loss"] for one in json.loads(log) if "loss" in one] for log in logs)
+    assert half == pytest.approx(whole, rel=0.02)
+    assert half != whole
 
 
 def test_whole_models_are_exported_evaluated_and_served_like_adapters(
@@ -153,6 +161,12 @@ def test_whole_models_are_exported_evaluated_and_served_like_adapters(
     assert {one.dtype for one in load_file(tmp_path / "half" / WEIGHTS).values()} == {
         torch.bfloat16
     }
+    for loaded in (
+        local_writer(str(model), str(last)).model,
+        Asked(str(model), str(last)).loaded()[0],
+    ):
+        assert torch.equal(logits(loaded), logits(load_model(str(last))))
+    Asked(str(model), str(last)).check()
     prompt = json.loads((last / "inference.json").read_text())["system_prompt"]
     said = [{"role": "user", "content": "Plant 3?"}]
     for one in (
