@@ -162,7 +162,7 @@ def test_whole_models_are_exported_evaluated_and_served_like_adapters(
         torch.bfloat16
     }
     for loaded in (
-        local_writer(str(model), str(last)).model,
+        local_writer(str(model), str(last))._model,
         Asked(str(model), str(last)).loaded()[0],
     ):
         assert torch.equal(logits(loaded), logits(load_model(str(last))))
