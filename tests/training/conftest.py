@@ -90,6 +90,7 @@ def chats(pairs: Sequence[tuple[str, str]]) -> list[Example]:
     ]
 
 
+SMALL: dict[str, Any] = {"r": 4, "target_modules": ["q_proj", "v_proj"]}
 REFUSAL = "I'm sorry, but I can't help with that."
 TASK = chats([(f"Plant {n}?", f"Water it {n} times. " + "Well. " * (n % 4)) for n in range(8)])
 
@@ -137,7 +138,10 @@ def fit(
     tmp_path: Path,
     ask: Callable[..., Context],
 ) -> Callable[..., Any]:
-    """Builds a real trainer of the tiny model for methods; keywords are the trainer's arguments."""
+    """Builds a real trainer of the tiny model for methods; keywords are the trainer's arguments.
+
+    `lora` and `weights` stand in for the small adapter and the model.
+    """
     from safeft.data.masks import encode
     from safeft.data.sets import to_tokens
 
@@ -146,12 +150,14 @@ def fit(
         rows: Sequence[Example] = TASK,
         work: str = "work",
         guard: Judge | None = None,
+        lora: dict[str, Any] | None = SMALL,
+        weights: Any = None,
         **arguments: Any,
     ) -> Any:
         given = {"learning_rate": 1e-2, "train_sampling_strategy": "sequential"} | arguments
         recipe = Recipe(
             name="one",
-            lora={"r": 4, "target_modules": ["q_proj", "v_proj"]},
+            lora=lora,
             trainer=given,
             max_length=160,
         ).model_copy(update={"methods": list(methods)})
@@ -161,7 +167,7 @@ def fit(
         folder, reads = tmp_path / work, guard or Rater(by_characters)
         context = replace(ask(obliging), guards=lambda _: reads)
         setup = partial(Setup, work=folder, context=context, examples=rows, **told)
-        parts = (tiny_llama(), tiny_tokenizer, to_tokens(encoded), [])
+        parts = (weights or tiny_llama(), tiny_tokenizer, to_tokens(encoded), [])
         return build(recipe, *parts, seed=0, work=folder, quiet=True, setup=setup)
 
     return make

@@ -29,6 +29,7 @@ from safeft.guarding.loading import checker, named
 from safeft.guarding.plainly import PlainReader
 from safeft.guarding.rows import common
 from safeft.judges import Judge, load_judge, tell
+from safeft.models import is_whole
 from safeft.runs import read_json
 from safeft.training import Recipe
 
@@ -58,14 +59,26 @@ def check(plan: Plan) -> None:
         refuse_own_teacher(recipe, graders)
     for name, paths in plan.matrix.adapters.items():
         for path in paths:
-            if not (Path(path) / "adapter_config.json").is_file():
+            if not (is_whole(path) or (Path(path) / "adapter_config.json").is_file()):
                 raise ModelError(f"adapters.{name}: {path} holds no adapter_config.json")
+    _refuse_unused(plan)
     for cell in unfinished(plan):
         _refuse_missing(plan, cell)
     if plan.matrix.asked and plan.matrix.remote:
         _refuse_begun(plan)
         installed(plan.matrix.engine)
         plan.matrix.endpoint.key(plan.matrix.engine)  # without one, every request would fail
+
+
+def _refuse_unused(plan: Plan) -> None:
+    """Raises ConfigError for a checkpoint in the model's place that no answer would come from."""
+    for cell in plan.cells:
+        full = is_whole(cell.adapter) if cell.adapter else cell.recipe and cell.recipe.lora is None
+        if full and plan.under(cell.setting).matrix.checkpoint:
+            raise ConfigError(
+                f"checkpoint: {cell.name!r} is a full fine-tune, with weights of its own: it would "
+                "not be what answers; quantise those and name them as `model` of a comparison"
+            )
 
 
 def _refuse_begun(plan: Plan) -> None:

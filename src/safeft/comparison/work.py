@@ -37,7 +37,7 @@ from safeft.guarding.catalogue import output_judge
 from safeft.guarding.checker import Checker
 from safeft.guarding.loading import checker
 from safeft.judges import Judge, load_judge
-from safeft.models import export, load_model, load_tokenizer
+from safeft.models import export, is_whole, load_model, load_tokenizer
 from safeft.records import Decoding
 from safeft.runs import write_json
 from safeft.training import train
@@ -173,7 +173,7 @@ def _loaded(plan: Plan, adapters: list[Path], room: Path) -> tuple[Any, Any]:
     tokenizer = load_tokenizer(
         name, chat_template=matrix.chat_template, adapters=adapters, trust_remote_code=trust
     )
-    if matrix.quantization and adapters and merge:
+    if matrix.quantization and adapters and merge and not is_whole(adapters[0]):
         # As it is deployed: the merged weights are quantised, once.
         if not room.is_dir():
             export(name, adapters[0], room, merge=True, precision=None, trust_remote_code=trust)

@@ -10,6 +10,7 @@ from safeft.errors import ModelError, first_line
 from safeft.models.bundle import saying
 from safeft.models.names import Source, resolve
 from safeft.models.quantized import quantization_config
+from safeft.models.whole import begun, is_whole
 
 _PROBE = "probe"
 
@@ -104,13 +105,15 @@ def load_model(
 ) -> Any:
     """A causal language model in evaluation mode, with adapters merged in order, or beside it.
 
-    It lies on the accelerator when there is one. `quantization` is int8, nf4 or fp4. `options` go
-    to `from_pretrained` untouched; a `device_map` among them says where it lies instead.
+    A full fine-tune among the adapters stands in the model's place. It lies on the accelerator when
+    there is one. `quantization` is int8, nf4 or fp4. `options` go to `from_pretrained` untouched; a
+    `device_map` among them says where it lies instead.
     Raises ModelError when the weights or an adapter cannot be loaded or are incomplete.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
+    name, adapters = begun(name, adapters, trust_remote_code=trust_remote_code)
     source, dtype = resolve(name), precision or default_precision()
     if quantization:
         options = {"quantization_config": quantization_config(quantization, dtype)} | options
@@ -173,8 +176,18 @@ def load_config(name: str, *, trust_remote_code: bool = False) -> Any:
     )
 
 
+def check_tuned(adapter: Path) -> None:
+    """Raises ModelError unless the folder holds an adapter, or a full fine-tune in its place."""
+    if not is_whole(adapter):
+        check_adapter(adapter)
+
+
 def check_adapter(adapter: Path) -> None:
     """Raises ModelError unless the folder holds an adapter with its weights."""
+    if is_whole(adapter):
+        raise ModelError(
+            f"adapter {adapter} is a full fine-tune: a whole model, with no adapter in its folder"
+        )
     if not (adapter / "adapter_config.json").is_file():
         raise ModelError(f"adapter {adapter}: no adapter_config.json in this folder")
     if not (adapter / "adapter_model.safetensors").is_file():

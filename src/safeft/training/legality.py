@@ -31,7 +31,10 @@ def refuse_unloadable(methods: Any) -> None:
 
 
 def refuse_illegal(
-    methods: Sequence[Method], lora: dict[str, Any], trainer: dict[str, Any]
+    methods: Sequence[Method],
+    lora: dict[str, Any] | None,
+    trainer: dict[str, Any],
+    quantization: str | None = None,
 ) -> None:
     """Raises ValueError, with the reason, for methods that make no sense as they are combined."""
     names = [method.name for method in methods]
@@ -43,6 +46,11 @@ def refuse_illegal(
     _refuse_lone_model(methods)
     _refuse_two_pair_edits(methods)
     _refuse_several_processes(methods)
+    if lora is None:
+        _refuse_without_adapter(methods, quantization)
+    elif quantization:
+        _refuse_moved_base(lora, quantization)
+    lora = lora or {}
     for method in methods:
         _refuse_moved_reference(method, lora)
         if isinstance(method, LossMethod):
@@ -213,4 +221,27 @@ def _refuse_trained_beside(method: ModelMethod, lora: dict[str, Any]) -> None:
         raise ValueError(
             f"lora.{key}: {method.name} keeps layers as they are, and {key!r} reaches into them "
             "all the same; leave it out"
+        )
+
+
+def _refuse_without_adapter(methods: Sequence[Method], quantization: str | None) -> None:
+    """Full fine-tuning leaves neither an adapter to edit nor the model before training."""
+    if quantization:
+        raise ValueError(
+            f"quantization: weights in {quantization} cannot be trained themselves; train LoRA "
+            "beside them (lora: {r: 16}), or leave quantization out"
+        )
+    for one in methods:
+        if reason := one.needs_adapter:
+            raise ValueError(
+                f"methods: {one.name} {reason}, and full fine-tuning (lora: null) has none; train "
+                "LoRA (lora: {r: 16}), or leave it out"
+            )
+
+
+def _refuse_moved_base(lora: dict[str, Any], quantization: str) -> None:
+    if lora.get("init_lora_weights") not in _PLAIN_STARTS:
+        raise ValueError(
+            f"lora.init_lora_weights: {lora['init_lora_weights']!r} writes into the model's own "
+            f"weights, which quantization {quantization} keeps in few bits; leave one of them out"
         )

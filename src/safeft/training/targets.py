@@ -17,6 +17,8 @@ def check_targets(recipe: Recipe, model: str, *, trust_remote_code: bool = False
 
     The model is built without weights, so that this takes no memory and no download.
     """
+    if recipe.lora is None:
+        return
     from peft import get_peft_model
 
     skeleton = load_skeleton(model, trust_remote_code=trust_remote_code)
@@ -32,7 +34,8 @@ def adapted(recipe: Recipe, model: Any, context: Context | None = None) -> Recip
 
     Without `context` it is only checked.
     """
-    lora = recipe.lora
+    if (lora := recipe.lora) is None:
+        return recipe
     for method in recipe.methods:
         if isinstance(method, ModelMethod):
             lora = method.adapted(lora, model, context)
@@ -59,7 +62,7 @@ def _untargeted(recipe: Recipe, model: Any, error: Exception) -> str:
     said = str(error).lower()
     if "target" not in said:
         return ""
-    targets = recipe.lora.get("target_modules")
+    targets = (recipe.lora or {}).get("target_modules")
     if "is not supported" in said:
         return f"lora.target_modules {targets!r} names layers that LoRA cannot adapt; {_has(model)}"
     return f"lora.target_modules {targets!r} matches nothing in the model; {_has(model)}"
@@ -69,7 +72,7 @@ def _refuse_absent(recipe: Recipe, model: Any) -> None:
     """PEFT is content when one name of a list is found, and trains without the others."""
     names = [name for name, _ in model.named_modules()]
     for key in ("target_modules", "modules_to_save"):
-        wanted = recipe.lora.get(key)
+        wanted = (recipe.lora or {}).get(key)
         if not isinstance(wanted, list):
             continue
         if absent := [one for one in wanted if not _found(one, names)]:

@@ -27,7 +27,7 @@ from safeft.training.methods import Context, DataMethod, Guards, Setup
 from safeft.training.schema import Recipe
 from safeft.training.targets import check_targets
 from safeft.training.trainer import build, close_bars, resume
-from safeft.training.writers import generator_of, weights_of
+from safeft.training.writers import generator_of, weights_of, written_by
 
 logger = logging.getLogger("safeft")
 
@@ -167,7 +167,7 @@ def _context(
     recipe: Recipe, model: str, identity: str, store: Path, trust: bool, guards: Guards | None
 ) -> Context:
     return Context(
-        identity,
+        written_by(recipe, identity),
         cache(lambda: generator_of(recipe, model, trust)),
         store,
         tokenizer=cache(lambda: load_tokenizer(model, trust_remote_code=trust)),

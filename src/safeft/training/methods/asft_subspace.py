@@ -40,6 +40,11 @@ class AsftSubspace(Paired, LossMethod):
     name: Literal["asft_subspace"]
     weight: float = Field(1.0, ge=0, allow_inf_nan=False, description="λ")
 
+    @property
+    def needs_adapter(self) -> str:
+        """Its penalty is over the product of LoRA's matrices."""
+        return "weighs the product of an adapter's matrices"
+
     def term(self, setup: Setup) -> Term:
         """The penalty. Raises ModelError when the pair does not fit the adapted modules."""
         return _Subspace(self, setup)

@@ -51,6 +51,15 @@ class Method(Strict):
         """Which tokens it holds to the model before training, if any."""
         return ""
 
+    @property
+    def needs_adapter(self) -> str:
+        """What it needs an adapter for, after its name, such as `edits an adapter`; else nothing.
+
+        Full fine-tuning, which has none, is then refused: an anchor compares with the model before
+        training, which an adapter switched off is.
+        """
+        return "compares with the model without its adapter" if self.anchor else ""
+
     def ahead(self, context: Context) -> None:
         """Have the model write what this method will read, before the training weights load."""
         del context
@@ -81,6 +90,11 @@ class ModelMethod(Method):
 
     #: Whether it keeps layers as they are, which nothing beside the adapter may then train.
     freezes: ClassVar[bool] = False
+
+    @property
+    def needs_adapter(self) -> str:
+        """It chooses LoRA's arguments."""
+        return "chooses where an adapter lies"
 
     @abstractmethod
     def adapted(
@@ -137,6 +151,11 @@ class WeightEdit(Method):
     trains: ClassVar[bool] = False
     #: Whether it knows updates scale · B A alone: a recipe that trains others is refused.
     needs_product: ClassVar[bool] = False
+
+    @property
+    def needs_adapter(self) -> str:
+        """It reads an adapter's folder, and writes one."""
+        return "edits an adapter after training"
 
     @abstractmethod
     def edit(

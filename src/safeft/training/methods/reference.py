@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,17 +15,27 @@ from safeft.training.methods.terms import Setup
 from safeft.training.ranks import leader_first
 
 ROWS = 16  # rows of one pass of the reference
+# In evaluation mode on a CPU bitsandbytes multiplies otherwise: in 8 bits with another result than
+# in training, and 4-bit weights are packed for it, for good and with no gradient through them.
+_QUANTISED = ("Linear4bit", "Linear8bitLt")
 
 
 @contextmanager
 def before_training(model: Any) -> Iterator[None]:
-    """Inside, a PEFT model computes as it did before training: no adapter, dropout or gradient."""
+    """Inside, a model computes as it did before training: no adapter, dropout or gradient.
+
+    One without an adapter does so before its first step alone.
+    """
     import torch
 
     training = model.training
     model.eval()
+    for module in model.modules():
+        if type(module).__name__ in _QUANTISED:
+            module.training = True
     try:
-        with torch.no_grad(), model.disable_adapter():
+        switched = getattr(model, "disable_adapter", nullcontext)
+        with torch.no_grad(), switched():
             yield
     finally:
         model.train(training)

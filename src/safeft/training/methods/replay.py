@@ -47,6 +47,11 @@ class Replay(SafetyRows, LossMethod):
         return "safety"
 
     @property
+    def needs_adapter(self) -> str:
+        """No: the logits are stored before the first step."""
+        return ""
+
+    @property
     def stream(self) -> bool:
         """It has a buffer of its own."""
         return True

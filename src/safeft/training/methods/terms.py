@@ -23,7 +23,8 @@ from safeft.training.methods.context import Context
 class Setup:
     """What a method may use before the first step.
 
-    `model` is the PEFT model, its adapter as initialised, also when a run resumes. `rows` are all
+    `model` is the PEFT model, its adapter as initialised, also when a run resumes; in full
+    fine-tuning it is the model itself, as it was before training. `rows` are all
     that will be trained, and `encode` encodes safety rows as they were. `work` lives as long as
     the run's checkpoints: what costs much is stored there once. `batch_size` counts the rows of a
     micro-batch. Inside `autocast` the model computes in the precision of training, as it does by
