@@ -130,9 +130,13 @@ def load_model(
         **options,
     )
     _refuse_gaps(name, sorted(found["missing_keys"]))
+    return _adapted(model, adapters, merge).eval()
+
+
+def _adapted(model: Any, adapters: Sequence[str | Path], merge: bool) -> Any:
     for adapter in adapters:
         model = with_adapter(model, adapter, merge=merge)
-    return model.eval()
+    return model
 
 
 def _refuse_gaps(name: str, missing: Sequence[str]) -> None:
