@@ -105,9 +105,8 @@ def load_model(
 ) -> Any:
     """A causal language model in evaluation mode, with adapters merged in order, or beside it.
 
-    A full fine-tune among the adapters stands in the model's place. It lies on the accelerator when
-    there is one. `quantization` is int8, nf4 or fp4. `options` go to `from_pretrained` untouched; a
-    `device_map` among them says where it lies instead.
+    It lies on the accelerator when there is one. `quantization` is int8, nf4 or fp4. `options` go
+    to `from_pretrained` untouched; a `device_map` among them says where it lies instead.
     Raises ModelError when the weights or an adapter cannot be loaded or are incomplete.
     """
     import torch
@@ -131,9 +130,13 @@ def load_model(
         **options,
     )
     _refuse_gaps(name, sorted(found["missing_keys"]))
+    return _adapted(model, adapters, merge).eval()
+
+
+def _adapted(model: Any, adapters: Sequence[str | Path], merge: bool) -> Any:
     for adapter in adapters:
         model = with_adapter(model, adapter, merge=merge)
-    return model.eval()
+    return model
 
 
 def _refuse_gaps(name: str, missing: Sequence[str]) -> None:
