@@ -13,8 +13,8 @@ PAGE = Path(__file__).parents[2] / "docs/recommend.md"
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ([], ["safety_mix", "constrained"]),
-        (["--no-safety-data", "--compute", "none"], ["ema", "conservative"]),
+        ([], ["constrained", "safety_mix"]),
+        (["--no-safety-data", "--compute", "none"], ["scale", "ema"]),
         (["--no-safety-data", "--compute", "double"], ["constrained", "self_generated"]),
         (["--trained", "--base"], ["safe_lora", "realign"]),
         (["--trained", "--no-safety-data", "--compute", "none"], ["scale", "ptst"]),

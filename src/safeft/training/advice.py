@@ -97,6 +97,12 @@ class Option:
 
 OPTIONS = (
     Option(
+        "constrained",
+        "loss",
+        "holds the first tokens of answers near the aligned model's",
+        compute="some",
+    ),
+    Option(
         "safety_mix",
         "data",
         "mixes a few refused harmful prompts and answered look-alikes into the data",
@@ -104,18 +110,17 @@ OPTIONS = (
         safety_data=True,
     ),
     Option(
-        "constrained",
-        "loss",
-        "holds the first tokens of answers near the aligned model's",
+        "self_generated",
+        "data",
+        "trains on the model's own answers or rewrites; check that it still learns",
         compute="some",
+        api=True,
     ),
     Option(
-        "safe_lora",
+        "scale",
         "weights",
-        "filters the layers whose update leaves the direction of alignment",
-        before=False,
+        "scales the adapter down until refusals return; the free baseline",
         after=True,
-        pair=True,
     ),
     Option(
         "realign",
@@ -127,6 +132,14 @@ OPTIONS = (
         safety_data=True,
     ),
     Option(
+        "safe_lora",
+        "weights",
+        "filters the layers whose update leaves the direction of alignment",
+        before=False,
+        after=True,
+        pair=True,
+    ),
+    Option(
         "safe_merge",
         "weights",
         "merges such layers with a safety adapter instead",
@@ -135,13 +148,6 @@ OPTIONS = (
         after=True,
         pair=True,
         safety_data=True,
-    ),
-    Option(
-        "self_generated",
-        "data",
-        "trains on the model's own answers or rewrites; check that it still learns",
-        compute="some",
-        api=True,
     ),
     Option(
         "lisa",
@@ -198,13 +204,6 @@ OPTIONS = (
         "mixes in safety rows that the model wrote itself and a guard cleared",
         compute="some",
         api=True,
-    ),
-    Option(
-        "scale",
-        "weights",
-        "scales the adapter down until refusals return; the free baseline",
-        before=False,
-        after=True,
     ),
     Option(
         "resta",
