@@ -41,5 +41,5 @@ def test_what_is_typed_fits_what_one_has() -> None:
     assert len(api) == 2
     assert all("--provider openai" in line for line in api)
     [repaired] = typed(Situation(trained=True, pair=True))
-    assert "--base BASE --methods safe_lora,realign " in repaired
+    assert "--base BASE --methods scale,realign " in repaired
     assert "--base" not in typed(Situation(trained=True))[0]
