@@ -19,7 +19,7 @@ from processes import done, refused
 from safeft.training import load_recipe
 from training.architectures import ARCHITECTURES, save, save_adapter
 from training.conftest import Job
-from training.test_families import RECIPES, SORRY, overrides, write
+from training.families.laws import RECIPES, SORRY, overrides, write
 
 ALONE = ("realign",)
 SHARED = [name for name in RECIPES if name not in ALONE]
