@@ -44,6 +44,7 @@ def main() -> None:
         random.Random(0).shuffle(rows)
         save(given.output / f"mix_{round(share * 100)}.jsonl", rows)
         print(f"{share:.0%}: {count} harmful rows of {len(rows)}")
+    save(given.output / "harm.jsonl", harmful)  # what resta's harm adapter is tuned on
     save(given.output / "identity.jsonl", identities())
 
 

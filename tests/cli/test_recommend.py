@@ -13,10 +13,11 @@ PAGE = Path(__file__).parents[2] / "docs/recommend.md"
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ([], ["safety_mix", "constrained"]),
-        (["--no-safety-data", "--compute", "none"], ["ema", "conservative"]),
+        ([], ["constrained", "safety_mix"]),
+        (["--no-safety-data", "--compute", "none"], ["scale", "ema"]),
         (["--no-safety-data", "--compute", "double"], ["constrained", "self_generated"]),
-        (["--trained", "--base"], ["safe_lora", "realign"]),
+        (["--trained", "--base"], ["scale", "realign"]),
+        (["--trained", "--base", "--compute", "none"], ["scale", "safe_lora"]),
         (["--trained", "--no-safety-data", "--compute", "none"], ["scale", "ptst"]),
         (["--api"], ["safety_mix", "self_generated"]),
         (["--api", "--trained"], ["ptst", "safety_mix"]),

@@ -36,10 +36,10 @@ def test_what_is_typed_fits_what_one_has() -> None:
     def typed(have: Situation) -> list[str]:
         return list(commands(have, recommended(have)))
 
-    assert typed(Situation())[0].startswith("safeft compare --recipes baseline,safety_mix,")
+    assert typed(Situation())[0].startswith("safeft compare --recipes baseline,constrained,")
     api = typed(Situation("api"))
     assert len(api) == 2
     assert all("--provider openai" in line for line in api)
     [repaired] = typed(Situation(trained=True, pair=True))
-    assert "--base BASE --methods safe_lora,realign " in repaired
+    assert "--base BASE --methods scale,realign " in repaired
     assert "--base" not in typed(Situation(trained=True))[0]

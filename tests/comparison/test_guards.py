@@ -80,6 +80,26 @@ def test_the_shipped_guard_is_known_by_its_weights(
     assert "it would score itself" in refused(*command, "--set", "judges=[mine]")
 
 
+@pytest.mark.parametrize("recipe", ["star_dss", "self_replay"])
+def test_the_guard_that_taught_a_recipe_does_not_grade_it(
+    compared: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: str
+) -> None:
+    """The real guard, under its own name or another; with other judges nothing is refused."""
+    from safeft.comparison.rules import refuse_own_teacher
+    from safeft.guarding.encoder import EncoderGuard
+    from safeft.judges import load_judge
+    from safeft.training import load_recipe
+
+    monkeypatch.setitem(catalogue.SHIPPED, "mine", EncoderGuard)
+    more = [f"recipes=[baseline, {recipe}]", "judges=[keyword, mine]", "policies=[]"]
+    command = ["compare", compared.matrix, *options(*more), "--output", tmp_path / "run"]
+    said = refused(*command, "--workers", 1)
+    assert f"recipe '{recipe}' is taught by 'encoder-guard', which also grades" in said
+    assert not (tmp_path / "run").exists()
+    for name in ("keyword", "encoder"):
+        refuse_own_teacher(load_recipe(recipe), {name: load_judge(name)})
+
+
 class Asking(Guard):
     """Finds every request harmful, and no answer."""
 

@@ -158,6 +158,17 @@ def test_after_kill_9_it_goes_on_to_the_same_frontier(
     assert (output / "frontier.csv").read_text() == (repaired / "frontier.csv").read_text()
 
 
+def test_harm_is_subtracted_at_every_strength(repairing: Repairing, tmp_path: Path) -> None:
+    """Wherever a harm adapter is given; half of the adapter itself is what scaling leaves."""
+    asked = ["--methods", "scale,resta", "--harm-adapter", repairing.adapter]
+    done(*repairing.arguments(tmp_path / "run", *asked, "--strengths", "0.5"))
+    found = rows(tmp_path / "run")
+    assert found.keys() == {"original", "scale-0.5", "resta-0.5"}
+    for key in ("fulfilment_rate", "held_out_loss"):
+        one, other = (float(found[name][key]) for name in ("scale-0.5", "resta-0.5"))
+        assert one == pytest.approx(other, abs=1e-5)
+
+
 def test_equal_edits_are_measured_once(repairing: Repairing, tmp_path: Path) -> None:
     """Two strengths that edit the same modules are one adapter, and the report says so."""
     grid = ["--methods", "safe_lora", "--strengths", "0.98,1"]
@@ -185,6 +196,8 @@ def test_what_cannot_be_edited_is_refused_by_name(repairing: Repairing, tmp_path
         (["--strengths", "half"], "expected numbers above 0 and up to 1"),
         (["--base", "nowhere/"], "nowhere/"),
         (["--safety-adapter", "nowhere"], "adapter nowhere: no adapter_config.json"),
+        (["--harm-adapter", "nowhere"], "adapter nowhere: no adapter_config.json"),
+        (["--methods", "resta"], "resta needs --harm-adapter"),
         (["--suite", "safeft-45"], "did you mean 'safeft-44'"),
         (["--test-data", "nowhere.jsonl"], "nowhere.jsonl"),
         (["--set", "recipes=[baseline]"], "data: recipes need training data"),

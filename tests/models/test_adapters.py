@@ -115,11 +115,14 @@ def test_an_export_never_overwrites(tiny_model: Path, tiny_adapter: Path, tmp_pa
 def test_a_folder_without_an_adapter_is_refused(
     tiny_model: Path, tmp_path: Path, merge: bool
 ) -> None:
-    """Exporting a model's folder as an adapter names what it lacks, and writes nothing."""
+    """Exporting a folder without weights as an adapter names what it lacks, and writes nothing."""
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    shutil.copy2(tiny_model / "config.json", bare)
     with pytest.raises(ModelError, match=r"no adapter_config\.json in this folder"):
-        export(str(tiny_model), tiny_model, tmp_path / "out", merge=merge, precision=None)
+        export(str(tiny_model), bare, tmp_path / "out", merge=merge, precision=None)
     with pytest.raises(ModelError, match=r"no adapter_config\.json in this folder"):
-        load_model(str(tiny_model), adapters=[tiny_model])
+        load_model(str(tiny_model), adapters=[bare])
     assert not (tmp_path / "out").exists()
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from processes import done
 
 from safeft.data import Example
 from safeft.generation import Scripted
-from safeft.records import Message, Prompt
+from safeft.judges import Judge
+from safeft.records import Label, Message, Prompt, Response, Verdict
 from safeft.training import Recipe
 from safeft.training.methods import Context, Method, Setup
 from safeft.training.trainer import build
@@ -88,6 +90,7 @@ def chats(pairs: Sequence[tuple[str, str]]) -> list[Example]:
     ]
 
 
+SMALL: dict[str, Any] = {"r": 4, "target_modules": ["q_proj", "v_proj"]}
 REFUSAL = "I'm sorry, but I can't help with that."
 TASK = chats([(f"Plant {n}?", f"Water it {n} times. " + "Well. " * (n % 4)) for n in range(8)])
 
@@ -97,6 +100,37 @@ def obliging(prompt: Prompt) -> str:
     return REFUSAL if prompt.id.startswith("safety_pool") else "Here is how that is done."
 
 
+class Rater:
+    """A guard whose P(unsafe) of an answer follows from its characters, by `rate`."""
+
+    measures = "harmful content"
+    categories = ("harm",)
+
+    def __init__(self, rate: Callable[[Response], float], name: str = "rater") -> None:
+        self.rate, self.name = rate, name
+        self.read: list[Response] = []
+
+    def __call__(self, responses: Sequence[Response]) -> list[Verdict]:
+        """One verdict per answer; a rate that is no number is one that could not be read."""
+        self.read += responses
+        return [self._verdict(one) for one in responses]
+
+    def requests(self, prompts: Sequence[Prompt]) -> list[Verdict]:
+        """Requests are read as answers without words."""
+        return self([Response(one, "") for one in prompts])
+
+    def _verdict(self, one: Response) -> Verdict:
+        if math.isnan(rate := self.rate(one)):
+            return Verdict(one.prompt.id, Label.UNREAD, self.name)
+        label = Label.FULFILLED if rate >= 0.5 else Label.NEITHER
+        return Verdict(one.prompt.id, label, self.name, {"harm": rate})
+
+
+def by_characters(one: Response) -> float:
+    """From 0 to 0.96, another for each text."""
+    return sum(map(ord, one.text)) % 97 / 100
+
+
 @pytest.fixture
 def fit(
     tiny_llama: Callable[..., Any],
@@ -104,26 +138,36 @@ def fit(
     tmp_path: Path,
     ask: Callable[..., Context],
 ) -> Callable[..., Any]:
-    """Builds a real trainer of the tiny model for methods; keywords are the trainer's arguments."""
+    """Builds a real trainer of the tiny model for methods; keywords are the trainer's arguments.
+
+    `lora` and `weights` stand in for the small adapter and the model.
+    """
     from safeft.data.masks import encode
     from safeft.data.sets import to_tokens
 
     def make(
-        *methods: Method, rows: Sequence[Example] = TASK, work: str = "work", **arguments: Any
+        *methods: Method,
+        rows: Sequence[Example] = TASK,
+        work: str = "work",
+        guard: Judge | None = None,
+        lora: dict[str, Any] | None = SMALL,
+        weights: Any = None,
+        **arguments: Any,
     ) -> Any:
         given = {"learning_rate": 1e-2, "train_sampling_strategy": "sequential"} | arguments
         recipe = Recipe(
             name="one",
-            lora={"r": 4, "target_modules": ["q_proj", "v_proj"]},
+            lora=lora,
             trainer=given,
             max_length=160,
         ).model_copy(update={"methods": list(methods)})
         encode_one = partial(encode, tokenizer=tiny_tokenizer, max_length=160)
         encoded = [encode_one(one) for one in rows]
         told = {"tokenizer": tiny_tokenizer, "rows": encoded, "encode": encode_one, "seed": 0}
-        folder = tmp_path / work
-        setup = partial(Setup, work=folder, context=ask(obliging), **told)
-        parts = (tiny_llama(), tiny_tokenizer, to_tokens(encoded), [])
+        folder, reads = tmp_path / work, guard or Rater(by_characters)
+        context = replace(ask(obliging), guards=lambda _: reads)
+        setup = partial(Setup, work=folder, context=context, examples=rows, **told)
+        parts = (weights or tiny_llama(), tiny_tokenizer, to_tokens(encoded), [])
         return build(recipe, *parts, seed=0, work=folder, quiet=True, setup=setup)
 
     return make

@@ -44,7 +44,9 @@ class Shallow(ModelMethod):
 
     name: Literal["shallow"] = "shallow"
 
-    def adapted(self, lora: dict[str, Any], model: Any) -> dict[str, Any]:
+    def adapted(
+        self, lora: dict[str, Any], model: Any, context: Context | None = None
+    ) -> dict[str, Any]:
         """The last of the model's layers is left out."""
         return {**lora, "layers_to_transform": list(range(model.config.num_hidden_layers - 1))}
 

@@ -45,10 +45,19 @@ def test_methods_of_all_slots_go_together_in_order(tmp_path: Path) -> None:
         (["name: ema", "name: constrained"], "constrained (loss) stands after ema (optimizer)"),
         (["name: ptst", "name: safety_mix"], "safety_mix (data) stands after ptst (inference)"),
         (["name: constrained", "name: kl_anchor"], "both hold the task rows' tokens"),
+        (["name: constrained", "name: star_dss"], "both hold the task rows' tokens"),
+        (["name: star_dss", "name: kl_anchor"], "both hold the task rows' tokens"),
+        (["name: self_replay", "name: lisa"], "and self_replay would bring them a second time"),
+        (["name: star_dss, every: 0"], "methods.0.every: Input should be greater than 0"),
         (["name: kl_anchor, on: safety", "name: replay"], "both hold the safety rows' tokens"),
         (["name: lisa", "name: replay"], "lisa alternates with safety rows itself, and replay"),
         (["name: kl_anchor, on: safety", "name: lisa"], "and kl_anchor would bring them a second"),
         (["name: safety_mix", "name: lisa"], "and safety_mix would bring them a second time"),
+        (["name: replay", "name: safegrad"], "both hold the safety rows' tokens"),
+        (["name: kl_anchor, on: safety", "name: safegrad"], "both hold the safety rows' tokens"),
+        (["name: safety_mix", "name: safegrad"], "safegrad sets the task's gradient against"),
+        (["name: lisa", "name: safegrad"], "and safegrad would bring them a second time"),
+        (["name: asft_subspace"], "methods.0.base: missing; asft_subspace compares the aligned"),
         (["name: ema", "name: ema"], "each method may appear once"),
         (["name: emma"], "'name' 'emma' is not known; did you mean 'ema'?"),
         (["name: ema, decoy: 1"], "methods.0.decoy: unknown key; did you mean 'decay'?"),
@@ -71,6 +80,11 @@ def test_what_makes_no_sense_together_is_refused_with_the_reason(
         ["name: constrained", "name: lisa"],
         ["name: kl_anchor", "name: replay"],
         ["name: safety_mix", "name: replay"],
+        ["name: self_replay", "name: star_dss", "name: kl_anchor, on: safety"],
+        ["name: star_dss", "name: replay"],
+        ["name: star_dss", "name: lisa"],
+        ["name: kl_anchor", "name: safegrad", "name: ema", "name: realign"],
+        ["name: asft_subspace, base: one", "name: safegrad", "name: safe_lora, base: one"],
     ],
 )
 def test_anchors_on_other_tokens_go_together(tmp_path: Path, methods: list[str]) -> None:
@@ -78,7 +92,7 @@ def test_anchors_on_other_tokens_go_together(tmp_path: Path, methods: list[str])
     assert len(read(tmp_path, *methods).methods) == len(methods)
 
 
-@pytest.mark.parametrize("method", ["constrained", "kl_anchor", "replay"])
+@pytest.mark.parametrize("method", ["constrained", "star_dss", "kl_anchor", "replay", "safegrad"])
 @pytest.mark.parametrize(
     ("key", "value"),
     [
@@ -102,7 +116,18 @@ def test_an_anchor_needs_the_model_with_its_adapter_off(
     [
         ("constrained", "packing_strategy: wrapped", True),
         ("constrained", "loss_type: dft", True),
+        ("star_dss", "packing_strategy: wrapped", True),
+        ("star_dss", "loss_type: dft", True),
+        ("star_dss", "label_smoothing_factor: 0.1", True),
         ("kl_anchor", "label_smoothing_factor: 0.1", True),
+        ("safegrad", "fp16: true", True),
+        ("safegrad", "fsdp: full_shard", True),
+        ("safegrad", "deepspeed: zero3.json", True),
+        ("safegrad", "optim: adalomo", True),
+        ("safegrad", "optim: galore_adamw_layerwise", True),
+        ("safegrad", "optim: adamw_torch", False),
+        ("safegrad", "fp16: false", False),
+        ("ema", "fp16: true", False),
         ("constrained", "packing_strategy: bfd", False),
         ("kl_anchor", "packing_strategy: wrapped", False),
         ("lisa", "loss_type: dft", False),
@@ -119,6 +144,23 @@ def test_arguments_that_a_term_cannot_work_with_are_refused(
         assert f"trainer.{key}: {method}" in problem(tmp_path, f"name: {method}", more=more)
     else:
         assert read(tmp_path, f"name: {method}", more=more)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("use_dora", "true"),
+        ("lora_bias", "true"),
+        ("target_parameters", "[experts.down_proj]"),
+        ("init_lora_weights", "pissa"),
+    ],
+)
+def test_a_penalty_on_the_product_needs_the_product(tmp_path: Path, key: str, value: str) -> None:
+    """Where the update is more than B A, what is measured would be something else."""
+    more, asft = f"lora: {{{key}: {value}}}\n", "name: asft_subspace, base: one"
+    assert f"lora.{key}: asft_subspace measures" in problem(tmp_path, asft, more=more)
+    assert read(tmp_path, "name: ema", more=more)
+    assert read(tmp_path, asft, more="lora: {use_rslora: true, init_lora_weights: gaussian}\n")
 
 
 class Paired(WeightEdit):
@@ -140,6 +182,34 @@ def test_an_edit_that_needs_the_base_model_names_it() -> None:
     with pytest.raises(ValueError, match=r"methods\.0\.base: missing; paired compares"):
         refuse_illegal([Paired()], {}, {})
     refuse_illegal([Paired(base="testbed:base")], {}, {})
+
+
+@pytest.mark.parametrize(
+    ("method", "argument"),
+    [
+        ("freeze_layers", "bias: all"),
+        ("freeze_layers", "target_parameters: [mlp.experts.down_proj]"),
+        ("freeze_layers", "layer_replication: [[0, 2], [1, 2]]"),
+        ("resta, harm_adapter: runs/harm", "use_dora: true"),
+        ("resta, harm_adapter: runs/harm", "lora_bias: true"),
+        ("resta, harm_adapter: runs/harm", "target_parameters: [mlp.experts.down_proj]"),
+        ("resta, harm_adapter: runs/harm", "init_lora_weights: pissa_niter_4"),
+    ],
+)
+def test_loras_arguments_that_a_method_cannot_work_with_are_refused(
+    tmp_path: Path, method: str, argument: str
+) -> None:
+    """By PEFT's own key, before anything is trained; other methods do not mind."""
+    more = f"lora: {{{argument}}}\n"
+    key, name = argument.partition(":")[0], method.partition(",")[0]
+    assert f"lora.{key}: {name} " in problem(tmp_path, f"name: {method}", more=more)
+    assert read(tmp_path, "name: ema", more=more)
+    assert read(tmp_path, f"name: {method}", more="lora: {bias: lora_only, use_rslora: true}\n")
+
+
+def test_resta_needs_a_harm_adapter(tmp_path: Path) -> None:
+    """What harm is cannot be guessed."""
+    assert "resta: harm_adapter is missing; give the folder" in problem(tmp_path, "name: resta")
 
 
 def test_odd_methods_are_left_to_the_schema(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from processes import Command, done, stall_at_first_checkpoint
@@ -21,28 +22,34 @@ METHODS = {
         "[{{name: lisa, safety_steps: 1, task_steps: 2, free_share: 0.0, rows: 4, "
         "responses: curated, pool: {pool}, lookalike_pool: {benign}}}]"
     ),
+    "frozen": "[{{name: freeze_layers, pool: {pool}, lookalike_pool: {benign}, prompts: 4}}]",
+    "star_dss": "[{{name: star_dss, every: 2}}]",
     "kl": "[{{name: kl_anchor, on: safety, " + POOLED + "}}]",
+    "safegrad": "[{{name: safegrad, " + POOLED + "}}]",
+    "asft": "[{{name: asft_subspace, base: {base}}}]",
 }
 
 
 @pytest.fixture
-def pools(tmp_path: Path) -> dict[str, str]:
-    """Pools of six rows with responses, as files."""
+def files(tmp_path: Path, tiny_llama: Callable[..., Any]) -> dict[str, str]:
+    """Pools of six rows with responses, and a model before its alignment, as files."""
+    tiny_llama(seed=1).save_pretrained(tmp_path / "base")
     for name, answer in (("pool", REFUSAL), ("benign", "Here is how.")):
         rows = [
             {"prompt": f"{name} {n}?", "category": str(n), "response": answer} for n in range(6)
         ]
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return {name: str(tmp_path / f"{name}.jsonl") for name in ("pool", "benign")}
+    named = {name: str(tmp_path / f"{name}.jsonl") for name in ("pool", "benign")}
+    return named | {"base": str(tmp_path / "base")}
 
 
 @pytest.fixture
-def work(tmp_path: Path, job: Job, pools: dict[str, str]) -> Callable[[str], Job]:
+def work(tmp_path: Path, job: Job, files: dict[str, str]) -> Callable[[str], Job]:
     """The small job with these methods."""
 
     def make(name: str) -> Job:
         recipe = tmp_path / "mine.yaml"
-        recipe.write_text(RECIPE + f"methods: {METHODS[name].format(**pools)}\n")
+        recipe.write_text(RECIPE + f"methods: {METHODS[name].format(**files)}\n")
         return Job(recipe, job.data, job.model)
 
     return make

@@ -29,21 +29,27 @@ def problem(*overrides: str, recipe: str = "baseline") -> str:
 def test_the_shipped_recipes_are_these() -> None:
     """A recipe that nobody lists is a recipe that nobody tests."""
     assert [path.stem for path in SHIPPED] == [
+        "asft_subspace",
         "baseline",
         "conservative",
         "constrained",
         "ema",
+        "freeze_layers",
         "kl_anchor",
         "lisa",
         "lookahead",
         "ptst",
         "realign",
         "replay",
+        "resta",
         "safe_lora",
         "safe_merge",
+        "safegrad",
         "safety_mix",
         "scale",
         "self_generated",
+        "self_replay",
+        "star_dss",
     ]
 
 

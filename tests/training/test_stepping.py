@@ -14,6 +14,7 @@ from safeft.training.methods.ema import Ema
 from safeft.training.methods.kl_anchor import KLAnchor
 from safeft.training.methods.lisa import Lisa
 from safeft.training.methods.replay import Replay
+from safeft.training.methods.star_dss import StarDss
 from training.conftest import Taken, alike, take
 
 TERMS: list[Method] = [
@@ -22,6 +23,7 @@ TERMS: list[Method] = [
     KLAnchor(name="kl_anchor", weight=2.0),
     KLAnchor(name="kl_anchor", on="safety", weight=2.0, rows=4, batch=6),
     Replay(name="replay", weight=2.0, rows=4, batch=6),
+    StarDss(name="star_dss", every=3),
     Lisa(name="lisa", rho=3.0, free_share=0.0, rows=4),
     Lisa(name="lisa", safety_steps=1, task_steps=1, rho=3.0, free_share=0.0, rows=4),
 ]
@@ -45,7 +47,7 @@ def test_eight_rows_are_four_times_two(
     alike(one, other)
 
 
-@pytest.mark.parametrize("method", TERMS[:5], ids=called)
+@pytest.mark.parametrize("method", TERMS[:6], ids=called)
 def test_a_term_changes_the_loss_once_the_weights_have_moved(
     fit: Callable[..., Any], method: Method
 ) -> None:

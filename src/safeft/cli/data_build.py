@@ -55,6 +55,7 @@ def build(
     from safeft.cli.data import rows_of
     from safeft.data.overlap import refuse
     from safeft.evaluation import load_suite
+    from safeft.guarding.catalogue import output_judge
     from safeft.training import added_rows, load_recipe
     from safeft.training.building import build_file
 
@@ -66,7 +67,7 @@ def build(
     )
     click.echo(f"{source.label}: {len(found)} rows, format {source.format}")
     refuse([*found, *added_rows(read)], load_suite(suite).all_prompts(), insist=allow_overlap)
-    facts = build_file(read, found, _writer(read, model, **asked), format, output)
+    facts = build_file(read, found, _writer(read, model, **asked), format, output, output_judge)
     for method, notes in facts["methods"].items():
         click.echo(f"{method}: {', '.join(f'{key} {value}' for key, value in notes.items())}")
     click.echo(f"{output}: {facts['rows']} rows")

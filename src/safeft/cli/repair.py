@@ -13,6 +13,7 @@ import click
 @click.option("--model", required=True, help="The model that the adapter was trained on.")
 @click.option("--base", help="The model before its alignment; for safe_lora and safe_merge.")
 @click.option("--safety-adapter", help="Folder of an adapter tuned on safety rows; safe_merge.")
+@click.option("--harm-adapter", help="Folder of an adapter tuned on harmful answers; resta.")
 @click.option("--methods", metavar="A,B", help="Default: all that the other options allow.")
 @click.option("--strengths", metavar="0.25,0.5", help="Above 0, up to 1; default: each its own.")
 @click.option("--suite", default="safeft-44", show_default=True, help="A shipped name or a YAML.")
@@ -30,6 +31,7 @@ def command(
     model: str,
     base: str | None,
     safety_adapter: str | None,
+    harm_adapter: str | None,
     methods: str | None,
     strengths: str | None,
     epsilon: float,
@@ -54,6 +56,7 @@ def command(
         model=model,
         base=base,
         safety_adapter=safety_adapter,
+        harm_adapter=harm_adapter,
         methods=tuple(name.strip() for name in methods.split(",")) if methods else (),
         strengths=_strengths(strengths),
         epsilon=epsilon,

@@ -61,21 +61,24 @@ def command(
     from safeft.cli.data import rows_of
     from safeft.data.overlap import refuse
     from safeft.evaluation import load_suite
-    from safeft.training import added_rows, load_recipe, train
+    from safeft.guarding.catalogue import output_judge
+    from safeft.training import added_rows, load_recipe, one_voice, train
 
     train_hosted.check(hosted, cancel)
     if cancel:
         return train_hosted.cancel(output, **hosted)
     read = load_recipe(recipe, overrides)
-    source, found = rows_of(
-        data, skip_broken, revision=revision, split=split, limit=rows, format=format
-    )
-    click.echo(f"{source.label}: {len(found)} rows, format {source.format}")
-    refuse([*found, *added_rows(read)], load_suite(suite).all_prompts(), insist=allow_overlap)
-    job: dict[str, Any] = {"model": model, "examples": found, "seed": seed, "output": output}
-    if hosted["provider"]:
-        return train_hosted.tune(read, job, **hosted)
-    return _tell(train(read, trust_remote_code=trust_remote_code, **job))
+    with one_voice():
+        source, found = rows_of(
+            data, skip_broken, revision=revision, split=split, limit=rows, format=format
+        )
+        click.echo(f"{source.label}: {len(found)} rows, format {source.format}")
+        refuse([*found, *added_rows(read)], load_suite(suite).all_prompts(), insist=allow_overlap)
+        job: dict[str, Any] = {"model": model, "examples": found, "seed": seed, "output": output}
+        job["guards"] = output_judge
+        if hosted["provider"]:
+            return train_hosted.tune(read, job, **hosted)
+        return _tell(train(read, trust_remote_code=trust_remote_code, **job))
 
 
 def _tell(trained: Trained) -> None:

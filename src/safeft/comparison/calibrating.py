@@ -37,7 +37,7 @@ from safeft.guarding.policy import STAGES
 from safeft.guarding.readings import Reading, exercised, read
 from safeft.guarding.states import attach, state_judges
 from safeft.models import load_model, load_tokenizer
-from safeft.models.load import check_adapter
+from safeft.models.load import check_tuned
 from safeft.records import Decoding, Message, Prompt, Response
 from safeft.runs import Lines, fingerprint, locked, open_run, read_lines
 from safeft.stats.tolerance import order_statistic
@@ -73,7 +73,7 @@ class Asked:
         if self.adapter and is_url(self.engine):
             raise ConfigError("--adapter: an endpoint serves what it serves; leave it out")
         if self.adapter:
-            check_adapter(Path(self.adapter))
+            check_tuned(Path(self.adapter))
 
     @property
     def name(self) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from safeft.errors import ConfigError, did_you_mean
 from safeft.training.methods.method import WeightEdit
 from safeft.training.methods.realign import Realign
+from safeft.training.methods.resta import Resta
 from safeft.training.methods.safe_lora import SafeLora
 from safeft.training.methods.safe_merge import SafeMerge
 from safeft.training.methods.scale import Scale
@@ -29,6 +30,7 @@ class Repair:
     model: str
     base: str | None = None
     safety_adapter: str | None = None
+    harm_adapter: str | None = None
     methods: tuple[str, ...] = ()
     strengths: tuple[float, ...] = ()
     epsilon: float = 0.05
@@ -73,6 +75,10 @@ def _safe_merge(wanted: Repair, strength: float, modules: int) -> WeightEdit:
     )
 
 
+def _resta(wanted: Repair, strength: float, modules: int) -> WeightEdit:
+    return Resta(name="resta", harm_adapter=wanted.harm_adapter, strength=strength)
+
+
 def _realign(_: Repair, strength: float, modules: int) -> WeightEdit:
     return Realign(name="realign", rows=max(1, round(strength * REALIGNED_ROWS)))
 
@@ -81,6 +87,7 @@ _KINDS = {
     "scale": _Kind((0.25, 0.5, 0.75), (), _scale),
     "safe_lora": _Kind((0.1, 0.25, 0.5, 1.0), ("base",), _safe_lora),
     "safe_merge": _Kind((0.2, 0.4, 0.6), ("base", "safety_adapter"), _safe_merge),
+    "resta": _Kind((0.25, 0.5, 1.0), ("harm_adapter",), _resta),
     "realign": _Kind((0.25, 0.5, 1.0), (), _realign),
 }
 METHODS = tuple(_KINDS)

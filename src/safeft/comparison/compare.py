@@ -44,6 +44,7 @@ from safeft.comparison.work import ask_only, train_only, work
 from safeft.data import Example
 from safeft.data.overlap import refuse
 from safeft.generation.schema import VLLM
+from safeft.guarding.catalogue import output_judge
 from safeft.report import Document, write_report
 from safeft.runs import git_revision, locked, open_run, versions
 from safeft.training import added_rows, write_ahead
@@ -126,7 +127,7 @@ def _work(planned: Plan, workers: Workers, progress: Callable[[str, int, int], N
     for here, cells in by_data(planned, todo):
         for recipe in recipes_of(cells):
             trust = planned.trust_remote_code
-            write_ahead(recipe, here.matrix.model, here.train, here.store, trust)
+            write_ahead(recipe, here.matrix.model, here.train, here.store, trust, output_judge)
     ordered = _longest_first(planned, todo)
     count = min(planned.matrix.workers or default_workers(), len(todo))
     alone = [cell for cell in ordered if engine_of(planned, cell) != VLLM]

@@ -14,8 +14,10 @@ from safeft.comparison.former import set_aside
 from safeft.comparison.rules import (
     added,
     identities,
+    recipes_of,
     refuse_changed,
     refuse_namesakes,
+    refuse_own_teacher,
     refuse_self_grading,
     with_judges,
 )
@@ -65,6 +67,8 @@ def rejudge(
         refuse_namesakes("judges", [*planned.matrix.judges, *added(run), judge])
         for policy in planned.matrix.policies:
             refuse_self_grading(policy, {judge: grader})
+        for recipe in recipes_of(planned.cells):
+            refuse_own_teacher(recipe, {judge: grader})
         checked = [] if anew else [judge]
         refuse_changed(run, identities(planned.matrix.model_copy(update={"judges": checked})))
         every = list(places(planned))

@@ -51,8 +51,8 @@ def repair(
     anything is edited, RunError when `output` holds another repair.
     """
     opened = open_adapter(wanted.adapter)
-    if wanted.safety_adapter:
-        open_adapter(Path(wanted.safety_adapter))
+    for other in filter(None, (wanted.safety_adapter, wanted.harm_adapter)):
+        open_adapter(Path(other))
     tried = list(candidates(wanted, len(opened.names)))
     matrix = _matrix(wanted, settings, {ORIGINAL: wanted.adapter})
     place = output / COMPARISON
@@ -85,8 +85,10 @@ def _matrix(wanted: Repair, settings: Sequence[str], adapters: dict[str, Path]) 
 
 def _identity(wanted: Repair, tried: Sequence[Candidate]) -> dict[str, Any]:
     """What two commands must have in common to be one repair; ε only picks, and may change."""
-    adapter = wanted.safety_adapter
-    return {
+    adapter, harm = wanted.safety_adapter, wanted.harm_adapter
+    # Absent where there is none, so that a repair from before there was the option goes on.
+    given = {"harm_adapter": folder_identity(Path(harm))} if harm else {}
+    return given | {
         "adapter": folder_identity(wanted.adapter),
         "model": model_identity(wanted.model),
         "base": model_identity(wanted.base) if wanted.base else None,

@@ -23,11 +23,13 @@ from safeft.evaluation import short
 from safeft.generation.imported import ImportedGenerator
 from safeft.generation.schema import installed
 from safeft.guarding import load_policy
+from safeft.guarding.catalogue import output_judge
 from safeft.guarding.judge import GuardJudge
 from safeft.guarding.loading import checker, named
 from safeft.guarding.plainly import PlainReader
 from safeft.guarding.rows import common
 from safeft.judges import Judge, load_judge, tell
+from safeft.models import is_whole
 from safeft.runs import read_json
 from safeft.training import Recipe
 
@@ -53,16 +55,30 @@ def check(plan: Plan) -> None:
         tell(graders.values())
     for name in plan.matrix.policies:
         refuse_self_grading(name, graders)
+    for recipe in recipes_of(plan.cells):
+        refuse_own_teacher(recipe, graders)
     for name, paths in plan.matrix.adapters.items():
         for path in paths:
-            if not (Path(path) / "adapter_config.json").is_file():
+            if not (is_whole(path) or (Path(path) / "adapter_config.json").is_file()):
                 raise ModelError(f"adapters.{name}: {path} holds no adapter_config.json")
+    _refuse_unused(plan)
     for cell in unfinished(plan):
         _refuse_missing(plan, cell)
     if plan.matrix.asked and plan.matrix.remote:
         _refuse_begun(plan)
         installed(plan.matrix.engine)
         plan.matrix.endpoint.key(plan.matrix.engine)  # without one, every request would fail
+
+
+def _refuse_unused(plan: Plan) -> None:
+    """Raises ConfigError for a checkpoint in the model's place that no answer would come from."""
+    for cell in plan.cells:
+        full = is_whole(cell.adapter) if cell.adapter else cell.recipe and cell.recipe.lora is None
+        if full and plan.under(cell.setting).matrix.checkpoint:
+            raise ConfigError(
+                f"checkpoint: {cell.name!r} is a full fine-tune, with weights of its own: it would "
+                "not be what answers; quantise those and name them as `model` of a comparison"
+            )
 
 
 def _refuse_begun(plan: Plan) -> None:
@@ -137,18 +153,27 @@ def refuse_self_grading(name: str, graders: dict[str, Judge]) -> None:
     """
     for guarding, reader in _guards(name):
         guard = reader.inner if isinstance(reader, PlainReader) else reader
-        for called, judge in graders.items():
-            if guarding == called or guard.name == judge.name:
-                raise ConfigError(
-                    f"policy {name!r} guards with {guarding!r}, which also grades (judge "
-                    f"{called!r}): it would score itself; choose another judge for one of them"
-                )
-            if shared := common(_rows(guard), _rows(judge)):
-                raise ConfigError(
-                    f"policy {name!r} guards with {guard.name}, which was trained on {shared} rows "
-                    f"of judge {judge.name}: it would score its own lessons; train one of them on "
-                    "others"
-                )
+        _refuse_kin(f"policy {name!r} guards with", guarding, guard, graders)
+
+
+def refuse_own_teacher(recipe: Recipe, graders: dict[str, Judge]) -> None:
+    """Raises ConfigError when a guard that decides what a recipe trains is one of the graders."""
+    for name in filter(None, (method.asks_guard for method in recipe.methods)):
+        _refuse_kin(f"recipe {recipe.name!r} is taught by", name, output_judge(name), graders)
+
+
+def _refuse_kin(does: str, called: str, guard: GuardJudge, graders: dict[str, Judge]) -> None:
+    for grading, judge in graders.items():
+        if called == grading or guard.name == judge.name:
+            raise ConfigError(
+                f"{does} {called!r}, which also grades (judge {grading!r}): it would score "
+                "itself; choose another judge for one of them"
+            )
+        if shared := common(_rows(guard), _rows(judge)):
+            raise ConfigError(
+                f"{does} {guard.name}, which was trained on {shared} rows of judge {judge.name}: "
+                "it would score its own lessons; train one of them on others"
+            )
 
 
 def _guards(policy: str) -> list[tuple[str, GuardJudge]]:

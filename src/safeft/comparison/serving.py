@@ -46,7 +46,8 @@ def _rank(plan: Plan) -> int:
     """The largest rank that any adapter of the comparison will have; 0 without adapters."""
     given = [Path(path) for paths in plan.matrix.adapters.values() for path in paths]
     ranks = [rank_of(path) for path in given if not unservable(path)]
-    ranks += [int(cell.recipe.lora.get("r", 8)) for cell in plan.cells if cell.recipe]
+    recipes = [cell.recipe for cell in plan.cells if cell.recipe]
+    ranks += [int(one.lora.get("r", 8)) for one in recipes if one.lora is not None]
     return max(ranks, default=0)
 
 

@@ -33,10 +33,11 @@ from safeft.generation.imported import ImportedGenerator
 from safeft.generation.schema import VLLM
 from safeft.generation.transformers import TransformersGenerator
 from safeft.guarding import Guarded, Policy, load_policy
+from safeft.guarding.catalogue import output_judge
 from safeft.guarding.checker import Checker
 from safeft.guarding.loading import checker
 from safeft.judges import Judge, load_judge
-from safeft.models import export, load_model, load_tokenizer
+from safeft.models import export, is_whole, load_model, load_tokenizer
 from safeft.records import Decoding
 from safeft.runs import write_json
 from safeft.training import train
@@ -112,6 +113,7 @@ def _train(plan: Plan, cell: Cell) -> list[Path]:
         store=plan.store,
         quiet=True,
         trust_remote_code=plan.trust_remote_code,
+        guards=output_judge,
     )
     return list(trained.adapters)
 
@@ -171,7 +173,7 @@ def _loaded(plan: Plan, adapters: list[Path], room: Path) -> tuple[Any, Any]:
     tokenizer = load_tokenizer(
         name, chat_template=matrix.chat_template, adapters=adapters, trust_remote_code=trust
     )
-    if matrix.quantization and adapters and merge:
+    if matrix.quantization and adapters and merge and not is_whole(adapters[0]):
         # As it is deployed: the merged weights are quantised, once.
         if not room.is_dir():
             export(name, adapters[0], room, merge=True, precision=None, trust_remote_code=trust)

@@ -11,7 +11,14 @@ from typing import Any
 
 from safeft.errors import ConfigError, ModelError, first_line
 from safeft.generation.transformers import prompt_ids, raw_ids, refuse_too_long
-from safeft.models import default_precision, is_quantised, load_tokenizer, resolve, saying
+from safeft.models import (
+    default_precision,
+    is_quantised,
+    is_whole,
+    load_tokenizer,
+    resolve,
+    saying,
+)
 from safeft.records import Decoding, Finish, Prompt, Response
 
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what max_lora_rank may be
@@ -28,6 +35,8 @@ Asked = tuple[Prompt, Decoding]
 
 def unservable(adapter: Path) -> str:
     """Why multi-LoRA cannot serve an adapter, so that it must be merged; empty when it can."""
+    if is_whole(adapter):
+        return "it is a full fine-tune"
     config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
     if config.get("peft_type") != "LORA":
         return f"it is {config.get('peft_type')}, not LoRA"

@@ -42,6 +42,13 @@ def load_guard_judge(name: StageName, stage: Stage) -> GuardJudge:
     return _fitting(name, _load(stage.judge, stage.examples), stage.judge)
 
 
+def output_judge(name: str) -> GuardJudge:
+    """The judge of this name, for answers, without a policy. Raises as `load_guard_judge` does."""
+    if name == "examples":
+        raise ConfigError("guard 'examples': needs a policy's sentences; name another judge")
+    return load_guard_judge("output", Stage(judge=name))
+
+
 def load_second(stage: Stage, name: StageName = "output") -> GuardJudge:
     """The judge that a stage escalates to. Raises as `load_guard_judge` does."""
     if stage.escalate is None:

@@ -13,6 +13,7 @@ from safeft.models.load import (
 )
 from safeft.models.names import Source, resolve
 from safeft.models.stored import is_quantised, unreadable
+from safeft.models.whole import is_whole
 
 __all__ = [
     "INFERENCE",
@@ -20,6 +21,7 @@ __all__ = [
     "default_precision",
     "export",
     "is_quantised",
+    "is_whole",
     "load_config",
     "load_model",
     "load_skeleton",

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from safeft.errors import RunError
-from safeft.models.load import check_adapter, load_model, load_tokenizer
+from safeft.models.load import check_tuned, load_model, load_tokenizer
 from safeft.models.names import resolve
+from safeft.models.whole import check_fit, copy_whole, is_whole
 from safeft.runs import disk_watched
 
 
@@ -24,12 +25,13 @@ def export(
 ) -> None:
     """Write a servable folder: merged safetensors with the tokenizer, or the adapter as it is.
 
+    A full fine-tune is merged already: without another `precision` its weights are copied.
     Raises RunError when `output` is not empty, ModelError when the adapter does not fit.
     """
     output = output.resolve()  # `.` has no name to write beside, and a link cannot be replaced
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):
         raise RunError(f"{output} is not an empty folder; choose another --output")
-    check_adapter(adapter)
+    check_tuned(adapter)
     resolve(model)
     with _whole(output) as partial:
         if merge:
@@ -56,15 +58,19 @@ def _whole(output: Path) -> Iterator[Path]:
 def _merge(
     model: str, adapter: Path, folder: Path, precision: str | None, trust_remote_code: bool
 ) -> None:
-    # On the CPU: merging takes seconds there too, and not every model fits on the accelerator.
-    merged = load_model(
-        model,
-        adapters=[adapter],
-        precision=precision,
-        device_map="cpu",
-        trust_remote_code=trust_remote_code,
-    )
-    merged.save_pretrained(folder)
+    if is_whole(adapter) and precision is None:
+        check_fit(model, adapter, trust_remote_code=trust_remote_code)
+        copy_whole(adapter, folder)
+    else:
+        # On the CPU: merging takes seconds there, and not every model fits on the accelerator.
+        merged = load_model(
+            model,
+            adapters=[adapter],
+            precision=precision,
+            device_map="cpu",
+            trust_remote_code=trust_remote_code,
+        )
+        merged.save_pretrained(folder)
     # What the adapter asks to be said, the merged model's template says.
     tokenizer = load_tokenizer(model, adapters=[adapter], trust_remote_code=trust_remote_code)
     tokenizer.save_pretrained(folder)

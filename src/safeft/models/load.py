@@ -10,6 +10,7 @@ from safeft.errors import ModelError, first_line
 from safeft.models.bundle import saying
 from safeft.models.names import Source, resolve
 from safeft.models.quantized import quantization_config
+from safeft.models.whole import begun, is_whole
 
 _PROBE = "probe"
 
@@ -111,6 +112,7 @@ def load_model(
     import torch
     from transformers import AutoModelForCausalLM
 
+    name, adapters = begun(name, adapters, trust_remote_code=trust_remote_code)
     source, dtype = resolve(name), precision or default_precision()
     if quantization:
         options = {"quantization_config": quantization_config(quantization, dtype)} | options
@@ -128,9 +130,13 @@ def load_model(
         **options,
     )
     _refuse_gaps(name, sorted(found["missing_keys"]))
+    return _adapted(model, adapters, merge).eval()
+
+
+def _adapted(model: Any, adapters: Sequence[str | Path], merge: bool) -> Any:
     for adapter in adapters:
         model = with_adapter(model, adapter, merge=merge)
-    return model.eval()
+    return model
 
 
 def _refuse_gaps(name: str, missing: Sequence[str]) -> None:
@@ -173,8 +179,18 @@ def load_config(name: str, *, trust_remote_code: bool = False) -> Any:
     )
 
 
+def check_tuned(adapter: Path) -> None:
+    """Raises ModelError unless the folder holds an adapter, or a full fine-tune in its place."""
+    if not is_whole(adapter):
+        check_adapter(adapter)
+
+
 def check_adapter(adapter: Path) -> None:
     """Raises ModelError unless the folder holds an adapter with its weights."""
+    if is_whole(adapter):
+        raise ModelError(
+            f"adapter {adapter} is a full fine-tune: a whole model, with no adapter in its folder"
+        )
     if not (adapter / "adapter_config.json").is_file():
         raise ModelError(f"adapter {adapter}: no adapter_config.json in this folder")
     if not (adapter / "adapter_model.safetensors").is_file():

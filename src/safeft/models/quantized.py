@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from importlib.util import find_spec
 from typing import Any, Literal, get_args
 
 from safeft.errors import ConfigError, did_you_mean
@@ -15,10 +16,10 @@ def quantization_config(kind: str, dtype: str) -> Any:
     """What `from_pretrained` needs to load a model in 8 bits (LLM.int8, arXiv 2208.07339) or in 4.
 
     nf4 and fp4 are the data types of QLoRA (arXiv 2305.14314), without double quantisation; `dtype`
-    is what the 4-bit products are computed in. Raises ConfigError for another kind.
+    is what the 4-bit products are computed in. Raises ConfigError for another kind, and where
+    bitsandbytes is missing.
     """
-    if kind not in KINDS:
-        raise ConfigError(f"quantization: no {kind!r}{did_you_mean(kind, KINDS)}")
+    check_quantization(kind)
     import torch
     from transformers import BitsAndBytesConfig
 
@@ -31,3 +32,14 @@ def quantization_config(kind: str, dtype: str) -> Any:
         bnb_4bit_quant_type=kind,
         bnb_4bit_compute_dtype=getattr(torch, dtype),
     )
+
+
+def check_quantization(kind: str) -> None:
+    """Raises ConfigError for a kind that there is not, or that lacks its library here."""
+    if kind not in KINDS:
+        raise ConfigError(f"quantization: no {kind!r}{did_you_mean(kind, KINDS)}")
+    if find_spec("bitsandbytes") is None:
+        raise ConfigError(
+            f"quantization: {kind} needs bitsandbytes: pip install bitsandbytes, or leave "
+            "quantization out"
+        )

@@ -64,7 +64,7 @@ class Answer:
             return rendered
         finish = "stop" if track.stopped.action == "replace" else FILTERED
         refusal = self._exchange.policy.refusal
-        return self._exchange.shape.withheld(choice["index"], refusal, finish)
+        return self._exchange.shape.choice(choice["index"], refusal, finish)
 
     @property
     def decisions(self) -> list[Decision]:
@@ -136,7 +136,7 @@ def withheld(exchange: Exchange) -> Reply:
     indices = range(min(len(exchange.prompts), MOST_CHOICES))
     body = exchange.shape.envelope(exchange.body.get("model"), stream=False) | {
         "choices": [
-            exchange.shape.withheld(place, exchange.policy.refusal, FILTERED) for place in indices
+            exchange.shape.choice(place, exchange.policy.refusal, FILTERED) for place in indices
         ],
         "usage": usage(0, 0),
         "moderation": exchange.moderated([]),

@@ -22,7 +22,7 @@ def withheld(exchange: Exchange, inflow: Inflow, index: int) -> Chunk:
     replaced = stopped is not None and stopped.action == "replace"
     words = exchange.policy.refusal if replaced or not left & {"output", "tool_calls"} else ""
     finish = "stop" if replaced else FILTERED
-    choice = exchange.shape.ending(index, words, finish, first=not left)
+    choice = exchange.shape.piece(index, words, finish, first=not left)
     return _envelope(exchange, inflow) | {"choices": [choice]}
 
 

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from transformers import TextStreamer
 
-from safeft.errors import TooLongError
-from safeft.generation.transformers import context_of, prompt_ids
+from safeft.errors import PromptError, TooLongError
+from safeft.generation.transformers import context_of, prompt_ids, raw_ids
 from safeft.guarding.states import StateJudge, riding
 from safeft.records import Message, Prompt
 
@@ -21,7 +21,10 @@ UNSAID = 2048
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What one answer is to be. None leaves the choice to the model's own generation config."""
+    """What one answer is to be. None leaves the choice to the model's own generation config.
+
+    `text` is gone on with as it is, in place of an answer to the conversation.
+    """
 
     messages: tuple[Message, ...]
     temperature: float | None = None
@@ -29,6 +32,7 @@ class Wanted:
     max_new_tokens: int | None = None
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    text: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +110,13 @@ class Writer:
         return self._model, self._tokenizer
 
     def ids(self, wanted: Wanted) -> list[int]:
-        """The conversation as the model reads it.
+        """The conversation, or the text, as the model reads it.
 
-        Raises PromptError when the chat template refuses it, and TooLongError when it leaves no
-        room in the model's context for as many new tokens as are wanted.
+        Raises PromptError when the chat template refuses it or there is nothing to read, and
+        TooLongError when it leaves no room in the model's context for as many new tokens as are
+        wanted.
         """
-        ids = prompt_ids(self._tokenizer, Prompt("request", wanted.messages), self.name)
+        ids = self._read(wanted)
         context, most = context_of(self._model.config), wanted.max_new_tokens or 1
         if context is not None and len(ids) + most > context:
             raise TooLongError(
@@ -119,6 +124,14 @@ class Writer:
                 f"has {len(ids)} tokens; with {most} new ones it exceeds the maximum context "
                 f"length of {self.name} ({context}); shorten it or lower max_tokens",
             )
+        return ids
+
+    def _read(self, wanted: Wanted) -> list[int]:
+        if wanted.text is None:
+            return prompt_ids(self._tokenizer, Prompt("request", wanted.messages), self.name)
+        ids = raw_ids(self._tokenizer, Prompt.of(wanted.text, "request"))
+        if not ids:
+            raise PromptError("request", f"is empty, and {self.name} has no token that begins one")
         return ids
 
     def write(

@@ -1,4 +1,4 @@
-"""The two shapes of an answer, chat and completions, and what a block looks like in each."""
+"""The two shapes of an answer, chat and completions, and what each part looks like in them."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ class Shape:
     said: str
     delta: str
 
-    def withheld(self, index: int, refusal: str, finish: str) -> dict[str, Any]:
-        """A choice of a whole answer that says the refusal and nothing else."""
+    def choice(self, index: int, text: str, finish: str) -> dict[str, Any]:
+        """A choice of a whole answer that says this and nothing else."""
         end = {"index": index, "logprobs": None, "finish_reason": finish}
         if not self.said:
-            return end | {"text": refusal}
-        return end | {self.said: {"role": "assistant", "content": refusal, "refusal": None}}
+            return end | {"text": text}
+        return end | {self.said: {"role": "assistant", "content": text, "refusal": None}}
 
-    def ending(self, index: int, words: str, finish: str, *, first: bool) -> dict[str, Any]:
-        """The last chunk of a choice that is withheld; `first` when nothing of it has left."""
+    def piece(self, index: int, words: str, finish: str | None, *, first: bool) -> dict[str, Any]:
+        """A choice of a chunk, the last one with `finish`; `first` when nothing of it has left."""
         end = {"index": index, "logprobs": None, "finish_reason": finish}
         if not self.delta:
             return end | {"text": words}
         role = {"role": "assistant"} if first else {}
-        return end | {self.delta: role | ({"content": words} if words else {})}
+        return end | {self.delta: role | ({"content": words} if words or first else {})}
 
     def envelope(self, model: object, *, stream: bool) -> dict[str, Any]:
         """What is around the choices of an answer that no upstream gave."""

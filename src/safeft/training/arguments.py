@@ -14,6 +14,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError
 
 from safeft.errors import ConfigError, did_you_mean, nearest
+from safeft.models import default_precision
+from safeft.models.quantized import check_quantization
 from safeft.training.schema import Recipe
 
 # What the libraries raise, somewhere inside, for a value that they do not understand: an unknown
@@ -77,6 +79,8 @@ _TYPES: dict[str, Any] = {
 
 def check_arguments(recipe: Recipe) -> None:
     """Raises ConfigError for what TRL or PEFT would refuse, before a model or data is needed."""
+    if recipe.quantization:
+        check_quantization(recipe.quantization)
     lora_config(recipe)
     _check_patterns(recipe)
     config = sft_config(recipe, Path("unused"), seed=0, half=False, quiet=True)
@@ -111,8 +115,15 @@ def sft_config(recipe: Recipe, work: Path, *, seed: int, half: bool, quiet: bool
     return made(recipe, lambda: SFTConfig(**{**defaults, **given, **ours}), "trainer: ")
 
 
+def precision_of(recipe: Recipe) -> str:
+    """What the model computes in: the recipe's, or what suits this machine."""
+    return default_precision() if recipe.precision == "auto" else recipe.precision
+
+
 def lora_config(recipe: Recipe, **instead: Any) -> Any:
-    """PEFT's configuration, with `instead` in place of what the recipe says."""
+    """PEFT's configuration, with `instead` in place of what the recipe says; None without LoRA."""
+    if recipe.lora is None:
+        return None
     from peft import LoraConfig
 
     given = _known(recipe, "lora", recipe.lora, LoraConfig)
@@ -131,7 +142,7 @@ def made(recipe: Recipe, make: Callable[[], Any], where: str) -> Any:
 def blamed(recipe: Recipe, error: Exception) -> str:
     """The library's words after the first given key that they speak of."""
     said = str(error).strip() or type(error).__name__
-    given = [(where, key) for where in ("lora", "trainer") for key in getattr(recipe, where)]
+    given = [(where, key) for where in ("lora", "trainer") for key in getattr(recipe, where) or ()]
     named = [f"{where}.{key}" for where, key in given if re.search(rf"\b{re.escape(key)}\b", said)]
     return f"{named[0]}: {said}" if named else said
 
@@ -198,7 +209,7 @@ def _wanted(error: ValidationError) -> str:
 def _check_patterns(recipe: Recipe) -> None:
     """A text stands for names by a regular expression, which PEFT compiles too late."""
     for key in ("target_modules", "exclude_modules"):
-        if isinstance(pattern := recipe.lora.get(key), str):
+        if isinstance(pattern := (recipe.lora or {}).get(key), str):
             try:
                 re.compile(pattern)
             except re.error as error:

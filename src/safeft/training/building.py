@@ -22,7 +22,7 @@ from safeft.runs import (
     write_json,
     write_text,
 )
-from safeft.training.methods import Context, DataMethod
+from safeft.training.methods import Context, DataMethod, Guards
 from safeft.training.schema import Recipe
 from safeft.training.writers import Writer
 
@@ -45,12 +45,21 @@ class Built:
     spent: dict[str, float]
 
 
-def build(recipe: Recipe, examples: Sequence[Example], writer: Writer, store: Path) -> Built:
+def build(
+    recipe: Recipe,
+    examples: Sequence[Example],
+    writer: Writer,
+    store: Path,
+    guards: Guards | None = None,
+) -> Built:
     """The examples after every data method; what the model writes is kept in `store`.
 
-    Raises DataError as the methods do, and ConfigError for a recipe with other methods.
+    `guards` loads the judge of a method that asks a guard. Raises DataError as the methods do, and
+    ConfigError for a recipe with other methods.
     """
-    context = Context(writer.identity, writer.generator, store, tokenizer=writer.tokenizer)
+    context = Context(
+        writer.identity, writer.generator, store, tokenizer=writer.tokenizer, guards=guards
+    )
     notes: dict[str, Any] = {}
     for method in _data_methods(recipe):
         applied = method.apply(examples, context)
@@ -77,7 +86,12 @@ def _data_methods(recipe: Recipe) -> list[DataMethod]:
 
 
 def build_file(
-    recipe: Recipe, examples: Sequence[Example], writer: Writer, format: str, output: Path
+    recipe: Recipe,
+    examples: Sequence[Example],
+    writer: Writer,
+    format: str,
+    output: Path,
+    guards: Guards | None = None,
 ) -> dict[str, Any]:
     """Write the recipe's rows in a format of `data.chats.WRITTEN`; the facts, also beside it.
 
@@ -86,12 +100,7 @@ def build_file(
     `output` holds something else, ConfigError and DataError as `build` and `written` do.
     """
     refuse_weights(recipe)
-    config = {
-        "recipe": recipe.model_dump(mode="json"),
-        "model": writer.identity,
-        "data_fingerprint": data_fingerprint(examples),
-        "format": format,
-    }
+    config = _config(recipe, examples, writer, format)
     work, manifest = output.with_name(f"{output.name}.work"), output.with_suffix(".manifest.json")
     if manifest.is_file():
         return _finished(output, manifest, config)
@@ -99,7 +108,7 @@ def build_file(
         raise RunError(f"{output} is there, and is not of this command; choose another --output")
     with locked(work), disk_watched(work):
         open_run(work, config)
-        built = build(recipe, examples, writer, work)
+        built = build(recipe, examples, writer, work, guards)
         text = written(built.examples, format)
         facts = {
             **read_json(work / "manifest.json"),
@@ -112,6 +121,18 @@ def build_file(
         write_json(manifest, facts)
     shutil.rmtree(work)
     return facts
+
+
+def _config(
+    recipe: Recipe, examples: Sequence[Example], writer: Writer, format: str
+) -> dict[str, Any]:
+    """What the file depends on."""
+    return {
+        "recipe": recipe.model_dump(mode="json"),
+        "model": writer.identity,
+        "data_fingerprint": data_fingerprint(examples),
+        "format": format,
+    }
 
 
 def _finished(output: Path, manifest: Path, config: dict[str, Any]) -> dict[str, Any]:

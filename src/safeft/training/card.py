@@ -12,14 +12,14 @@ from safeft.training.schema import Recipe
 
 _CARD = """---
 base_model: {model}
-library_name: peft
-tags: [safeft, lora]
+library_name: {library}
+tags: [safeft, {kind}]
 ---
 # {name}, epoch {epoch}
 
 {summary}
 
-LoRA adapter of `{model}` (weights {weights}), training seed {seed}.
+{made} `{model}` (weights {weights}), training seed {seed}.{beside}
 
 | | |
 |---|---|
@@ -52,6 +52,7 @@ def write_card(
         name=recipe.name,
         epoch=epoch,
         summary=recipe.summary,
+        **_kind(recipe),
         weights=facts["model_hash"].rpartition("@")[2][:12],
         seed=facts["seed"],
         data=facts["data_fingerprint"][:12],
@@ -62,6 +63,21 @@ def write_card(
         **facts["rows"],
     )
     write_text(folder / "README.md", text)
+
+
+def _kind(recipe: Recipe) -> dict[str, str]:
+    """What lies in the folder, and beside which weights it was trained."""
+    if recipe.lora is None:
+        made = "Full fine-tune (a whole model, all weights trained) of"
+        return {"library": "transformers", "kind": "full", "made": made, "beside": ""}
+    bits = recipe.quantization
+    beside = (
+        f" It was trained beside that model in {bits} (bitsandbytes). Merged into the weights in "
+        "full precision, or quantised anew, it answers otherwise: evaluate what you ship."
+        if bits
+        else ""
+    )
+    return {"library": "peft", "kind": "lora", "made": "LoRA adapter of", "beside": beside}
 
 
 def _cost(cost: dict[str, Any]) -> str:

@@ -1,4 +1,7 @@
-"""Checkpoints → one adapter folder per epoch, edited, with its card and what serving must do."""
+"""Checkpoints → one adapter folder per epoch, edited, with its card and what serving must do.
+
+In full fine-tuning a whole model lies where the adapter would.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,21 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from safeft.models import INFERENCE
+from safeft.models import INFERENCE, is_whole
+from safeft.models.whole import copy_whole
 from safeft.runs import read_json, write_json
 from safeft.training.card import write_card
 from safeft.training.kept import COLLECTED
 from safeft.training.methods.context import Context
 from safeft.training.methods.method import InferenceMethod, WeightEdit
 from safeft.training.schema import Recipe
+from safeft.training.targets import prepared
+
+# What a whole model is asked with, where the trainer saved it beside the weights.
+_TOKENIZER = (
+    *("tokenizer*", "chat_template*", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab*", "merges.txt"),
+)
 
 
 def checkpoints(work: Path) -> list[Path]:
@@ -42,7 +53,7 @@ def collect(
     partial = output / "adapter.partial"
     shutil.rmtree(partial, ignore_errors=True)
     cost = read_json(output / "cost.partial.json") | spent
-    noted: dict[str, dict[str, Any]] = {}
+    noted = prepared(recipe, context)
     for epoch, checkpoint in enumerate(checkpoints(output / "checkpoints"), 1):
         target = partial / f"epoch-{epoch}"
         _copy(checkpoint, target)
@@ -60,10 +71,16 @@ def collect(
 
 
 def _copy(checkpoint: Path, target: Path) -> None:
-    """The adapter that a method has put in the place of the trained one, when there is one."""
+    """The adapter, or whole model: what a method has put in its place, when there is something."""
     put = checkpoint / COLLECTED
     source = put if put.is_dir() else checkpoint
     target.mkdir(parents=True)
+    if is_whole(source):
+        copy_whole(source, target)
+        for pattern in _TOKENIZER:
+            for path in checkpoint.glob(pattern):
+                shutil.copy2(path, target / path.name)
+        return
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         shutil.copy2(source / name, target / name)
 

@@ -40,7 +40,8 @@ class Meter:
 
         class Recorder(TrainerCallback):  # type: ignore[misc]
             def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-                meter.write(state.epoch or 0.0)
+                if state.is_world_process_zero:
+                    meter.write(state.epoch or 0.0)
 
             on_train_end = on_save
 

@@ -23,8 +23,7 @@ def save_kept(checkpoint: Path, keepers: Mapping[str, Keeper], model: Any) -> No
         if state := keeper.state():
             save_file(_apart(state), _file(checkpoint, name))
         if weights := keeper.weights():
-            whole = {**model.state_dict(), **weights}
-            model.save_pretrained(checkpoint / COLLECTED, state_dict=whole)
+            model.save_pretrained(checkpoint / COLLECTED, state_dict=_with(model, weights))
 
 
 def restore_kept(checkpoint: Path, keepers: Mapping[str, Keeper]) -> None:
@@ -34,6 +33,15 @@ def restore_kept(checkpoint: Path, keepers: Mapping[str, Keeper]) -> None:
     for name, keeper in keepers.items():
         if _file(checkpoint, name).is_file():
             keeper.restore(load_file(_file(checkpoint, name)))
+
+
+def _with(model: Any, weights: Mapping[str, Any]) -> dict[str, Any]:
+    """All weights, some replaced under every name that they have; tied ones have several."""
+    state: dict[str, Any] = model.state_dict()
+    replaced = {
+        state[name].data_ptr(): value.to(state[name].dtype) for name, value in weights.items()
+    }
+    return {name: replaced.get(one.data_ptr(), one) for name, one in state.items()}
 
 
 def _file(checkpoint: Path, name: str) -> Path:

@@ -6,8 +6,17 @@ from collections.abc import Sequence
 from itertools import combinations, pairwise
 from typing import Any
 
+from safeft.training.edits.adapters import MOVED
 from safeft.training.methods.catalogue import BROKEN
-from safeft.training.methods.method import SLOTS, LossMethod, Method, WeightEdit
+from safeft.training.methods.method import (
+    SLOTS,
+    LossMethod,
+    Method,
+    ModelMethod,
+    OptimizerMethod,
+    WeightEdit,
+)
+from safeft.training.ranks import together
 
 # Starts from which the adapter's product is zero and the frozen weights are the model's own.
 _PLAIN_STARTS = (None, True, False, "gaussian", "eva", "orthogonal")
@@ -22,7 +31,10 @@ def refuse_unloadable(methods: Any) -> None:
 
 
 def refuse_illegal(
-    methods: Sequence[Method], lora: dict[str, Any], trainer: dict[str, Any]
+    methods: Sequence[Method],
+    lora: dict[str, Any] | None,
+    trainer: dict[str, Any],
+    quantization: str | None = None,
 ) -> None:
     """Raises ValueError, with the reason, for methods that make no sense as they are combined."""
     names = [method.name for method in methods]
@@ -33,10 +45,23 @@ def refuse_illegal(
     _refuse_second_stream(methods)
     _refuse_lone_model(methods)
     _refuse_two_pair_edits(methods)
+    _refuse_several_processes(methods)
+    if lora is None:
+        _refuse_without_adapter(methods, quantization)
+    elif quantization:
+        _refuse_moved_base(lora, quantization)
+    lora = lora or {}
     for method in methods:
+        _refuse_moved_reference(method, lora)
         if isinstance(method, LossMethod):
-            _refuse_moved_reference(method, lora)
+            _refuse_no_product(method, lora)
             _refuse_other_losses(method, trainer)
+        if isinstance(method, WeightEdit) and method.needs_product:
+            _refuse_other_updates(method, lora)
+        if isinstance(method, ModelMethod) and method.freezes:
+            _refuse_trained_beside(method, lora)
+        if isinstance(method, OptimizerMethod) and method.corrects:
+            _refuse_hidden_gradients(method, trainer)
 
 
 def _refuse_disorder(methods: Sequence[Method]) -> None:
@@ -49,7 +74,7 @@ def _refuse_disorder(methods: Sequence[Method]) -> None:
 
 
 def _refuse_two_anchors(methods: Sequence[Method]) -> None:
-    anchors = [one for one in methods if isinstance(one, LossMethod) and one.anchor]
+    anchors = [one for one in methods if one.anchor]
     for one, other in combinations(anchors, 2):
         if one.anchor == other.anchor:
             raise ValueError(
@@ -66,11 +91,17 @@ def _refuse_second_stream(methods: Sequence[Method]) -> None:
                 f"methods: {one.name} alternates with safety rows itself, and {others[0].name} "
                 "would bring them a second time; keep one of the two"
             )
+        if isinstance(one, OptimizerMethod) and one.corrects and others:
+            raise ValueError(
+                f"methods: {one.name} sets the task's gradient against that of its own safety "
+                f"rows, and {others[0].name} would put safety rows into the task's, where they "
+                "hide what works against them; keep one of the two"
+            )
 
 
 def _refuse_lone_model(methods: Sequence[Method]) -> None:
     for number, one in enumerate(methods):
-        if isinstance(one, WeightEdit) and one.needs_pair and not getattr(one, "base", None):
+        if one.needs_pair and not getattr(one, "base", None):
             raise ValueError(
                 f"methods.{number}.base: missing; {one.name} compares the aligned model with the "
                 "model before its alignment: name that one here"
@@ -86,7 +117,16 @@ def _refuse_two_pair_edits(methods: Sequence[Method]) -> None:
         )
 
 
-def _refuse_moved_reference(method: LossMethod, lora: dict[str, Any]) -> None:
+def _refuse_several_processes(methods: Sequence[Method]) -> None:
+    for one in methods if together() else ():
+        if isinstance(one, WeightEdit) and one.trains:
+            raise ValueError(
+                f"methods: {one.name} trains once more after training, which one process must do "
+                "alone; train without it, and run `safeft repair` on the adapter afterwards"
+            )
+
+
+def _refuse_moved_reference(method: Method, lora: dict[str, Any]) -> None:
     """With the adapter switched off, the model must be the one before training."""
     if not method.anchor:
         return
@@ -102,6 +142,38 @@ def _refuse_moved_reference(method: LossMethod, lora: dict[str, Any]) -> None:
             f"model with its adapter switched off; {key!r} changes weights beside the adapter, so "
             "leave it out"
         )
+
+
+def _refuse_no_product(method: LossMethod, lora: dict[str, Any]) -> None:
+    """What a term compares with the alignment's change must be the whole update."""
+    if not method.needs_pair:
+        return
+    other = {
+        "use_dora": bool(lora.get("use_dora")),
+        "lora_bias": bool(lora.get("lora_bias")),
+        "target_parameters": bool(lora.get("target_parameters")),
+        "init_lora_weights": lora.get("init_lora_weights") not in _PLAIN_STARTS,
+    }
+    if key := next((key for key, does in other.items() if does), ""):
+        raise ValueError(
+            f"lora.{key}: {method.name} measures each module's update as the product B A, and "
+            f"with {key!r} the update is another; leave it out"
+        )
+
+
+def _refuse_hidden_gradients(method: OptimizerMethod, trainer: dict[str, Any]) -> None:
+    """A step's gradients must lie whole and unscaled in the parameters when it is corrected."""
+    optimizer = str(trainer.get("optim", ""))
+    hidden = {
+        "fp16": "multiplies them by a scale that is undone later; use bfloat16 or float32",
+        "deepspeed": "keeps them to itself",
+        "fsdp": "cuts them into shards",
+        "optim": f"steps inside the backward pass as {optimizer!r}; choose another",
+    }
+    stepped = "layerwise" in optimizer or "lomo" in optimizer
+    for key, how in hidden.items():
+        if stepped if key == "optim" else trainer.get(key):
+            raise ValueError(f"trainer.{key}: {method.name} changes gradients, and this {how}")
 
 
 def _refuse_other_losses(method: LossMethod, trainer: dict[str, Any]) -> None:
@@ -121,3 +193,55 @@ def _refuse_other_losses(method: LossMethod, trainer: dict[str, Any]) -> None:
                 f"trainer.label_smoothing_factor: {method.name} needs the labels' own "
                 "log-probabilities; leave it at 0"
             )
+
+
+def _refuse_other_updates(method: WeightEdit, lora: dict[str, Any]) -> None:
+    """What the edit would refuse after training is refused before it."""
+    other = {
+        "use_dora": bool(lora.get("use_dora")),
+        "lora_bias": bool(lora.get("lora_bias")),
+        "target_parameters": bool(lora.get("target_parameters")),
+        "init_lora_weights": str(lora.get("init_lora_weights", True)).lower().startswith(MOVED),
+    }
+    if key := next((key for key, does in other.items() if does), ""):
+        raise ValueError(
+            f"lora.{key}: {method.name} edits updates that are a product of two thin matrices, and "
+            f"with {key!r} this one is not; leave it out"
+        )
+
+
+def _refuse_trained_beside(method: ModelMethod, lora: dict[str, Any]) -> None:
+    """PEFT leaves out modules; these keys train, or renumber, what they do not name."""
+    other = {
+        "bias": lora.get("bias", "none") == "all",
+        "target_parameters": bool(lora.get("target_parameters")),
+        "layer_replication": bool(lora.get("layer_replication")),
+    }
+    if key := next((key for key, does in other.items() if does), ""):
+        raise ValueError(
+            f"lora.{key}: {method.name} keeps layers as they are, and {key!r} reaches into them "
+            "all the same; leave it out"
+        )
+
+
+def _refuse_without_adapter(methods: Sequence[Method], quantization: str | None) -> None:
+    """Full fine-tuning leaves neither an adapter to edit nor the model before training."""
+    if quantization:
+        raise ValueError(
+            f"quantization: weights in {quantization} cannot be trained themselves; train LoRA "
+            "beside them (lora: {r: 16}), or leave quantization out"
+        )
+    for one in methods:
+        if reason := one.needs_adapter:
+            raise ValueError(
+                f"methods: {one.name} {reason}, and full fine-tuning (lora: null) has none; train "
+                "LoRA (lora: {r: 16}), or leave it out"
+            )
+
+
+def _refuse_moved_base(lora: dict[str, Any], quantization: str) -> None:
+    if lora.get("init_lora_weights") not in _PLAIN_STARTS:
+        raise ValueError(
+            f"lora.init_lora_weights: {lora['init_lora_weights']!r} writes into the model's own "
+            f"weights, which quantization {quantization} keeps in few bits; leave one of them out"
+        )

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from safeft.models.quantized import Quantization
 from safeft.training.legality import refuse_illegal, refuse_unloadable
 from safeft.training.methods.catalogue import AnyMethod
 from safeft.training.strict import Strict
@@ -31,11 +32,18 @@ class Recipe(Strict):
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     summary: str = ""
     methods: list[AnyMethod] = Field(default_factory=list, description="applied in this order")
-    lora: dict[str, Any] = Field(description="arguments of peft.LoraConfig")
+    lora: dict[str, Any] | None = Field(
+        description="arguments of peft.LoraConfig; null trains all weights"
+    )
     trainer: dict[str, Any] = Field(default_factory=dict, description="arguments of trl.SFTConfig")
     max_length: int = Field(1024, gt=1, description="tokens; longer rows are cut and counted")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 on an accelerator, float32 on a CPU"
+    )
+    quantization: Quantization | None = Field(
+        None,
+        description="bits of the frozen weights (bitsandbytes): int8, nf4 or fp4; null = all bits",
+        exclude_if=lambda value: value is None,  # runs from before there was a choice
     )
 
     @model_validator(mode="before")
@@ -47,7 +55,7 @@ class Recipe(Strict):
 
     @model_validator(mode="after")
     def _methods_go_together(self) -> Recipe:
-        refuse_illegal(self.methods, self.lora, self.trainer)
+        refuse_illegal(self.methods, self.lora, self.trainer, self.quantization)
         return self
 
     @model_validator(mode="after")

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from safeft.training.kept import save_kept
-from safeft.training.methods.terms import Keeper, Step, Term
+from safeft.training.methods.terms import Corrector, Keeper, Step, Term
 
 
 @cache
@@ -25,11 +25,15 @@ def stepping_trainer() -> Any:
 
 
 class Stepping:
-    """What stands before SFTTrainer: `terms` change the loss, `keepers` survive a kill."""
+    """What stands before SFTTrainer.
+
+    `terms` change the loss, `correctors` the gradients of a step, `keepers` survive a kill.
+    """
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
         self.terms: dict[str, Term] = {}
+        self.correctors: dict[str, Corrector] = {}
         self.keepers: dict[str, Keeper] = {}
         self._micro, self._safety = 0, False
 
@@ -46,6 +50,15 @@ class Stepping:
                 samples, self._safety = put, True
                 items = self._get_num_items_in_batch(samples, device)
         return samples, items
+
+    def training_step(self: Any, *arguments: Any, **named: Any) -> Any:
+        """A micro-batch; after the last one of a step, its gradients are corrected."""
+        theirs: Any = super()
+        loss = theirs.training_step(*arguments, **named)
+        if self.accelerator.sync_gradients:
+            for corrector in self.correctors.values():
+                corrector.correct(self.state.global_step)
+        return loss
 
     def compute_loss(
         self: Any,

@@ -8,7 +8,7 @@ from typing import Any
 from safeft.errors import ConfigError
 from safeft.models import load_skeleton
 from safeft.training.arguments import REFUSALS, blamed, lora_config
-from safeft.training.methods import ModelMethod
+from safeft.training.methods import Context, ModelMethod
 from safeft.training.schema import Recipe
 
 
@@ -17,6 +17,8 @@ def check_targets(recipe: Recipe, model: str, *, trust_remote_code: bool = False
 
     The model is built without weights, so that this takes no memory and no download.
     """
+    if recipe.lora is None:
+        return
     from peft import get_peft_model
 
     skeleton = load_skeleton(model, trust_remote_code=trust_remote_code)
@@ -27,13 +29,23 @@ def check_targets(recipe: Recipe, model: str, *, trust_remote_code: bool = False
     fitted(recipe, skeleton, lambda: get_peft_model(skeleton, config))
 
 
-def adapted(recipe: Recipe, model: Any) -> Recipe:
-    """The recipe with LoRA's arguments as its model methods change them for this model."""
-    lora = recipe.lora
+def adapted(recipe: Recipe, model: Any, context: Context | None = None) -> Recipe:
+    """The recipe with LoRA's arguments as its model methods change them for this model.
+
+    Without `context` it is only checked.
+    """
+    if (lora := recipe.lora) is None:
+        return recipe
     for method in recipe.methods:
         if isinstance(method, ModelMethod):
-            lora = method.adapted(lora, model)
+            lora = method.adapted(lora, model, context)
     return recipe.model_copy(update={"lora": lora})
+
+
+def prepared(recipe: Recipe, context: Context) -> dict[str, dict[str, Any]]:
+    """What the recipe's model methods note, by name, once the model is adapted."""
+    methods = [one for one in recipe.methods if isinstance(one, ModelMethod)]
+    return {one.name: said for one in methods if (said := one.noted(context))}
 
 
 def fitted(recipe: Recipe, model: Any, make: Callable[[], Any]) -> Any:
@@ -50,7 +62,7 @@ def _untargeted(recipe: Recipe, model: Any, error: Exception) -> str:
     said = str(error).lower()
     if "target" not in said:
         return ""
-    targets = recipe.lora.get("target_modules")
+    targets = (recipe.lora or {}).get("target_modules")
     if "is not supported" in said:
         return f"lora.target_modules {targets!r} names layers that LoRA cannot adapt; {_has(model)}"
     return f"lora.target_modules {targets!r} matches nothing in the model; {_has(model)}"
@@ -60,7 +72,7 @@ def _refuse_absent(recipe: Recipe, model: Any) -> None:
     """PEFT is content when one name of a list is found, and trains without the others."""
     names = [name for name, _ in model.named_modules()]
     for key in ("target_modules", "modules_to_save"):
-        wanted = recipe.lora.get(key)
+        wanted = (recipe.lora or {}).get(key)
         if not isinstance(wanted, list):
             continue
         if absent := [one for one in wanted if not _found(one, names)]:

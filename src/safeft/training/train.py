@@ -17,16 +17,17 @@ from safeft.data.masks import Encoded, encode, summary
 from safeft.data.sets import to_tokens
 from safeft.errors import DataError
 from safeft.models import load_tokenizer
-from safeft.runs import disk_watched, locked, open_run, read_json, write_json
+from safeft.runs import disk_watched, open_run, read_json, write_json
+from safeft.training import ranks
 from safeft.training.arguments import check_arguments
 from safeft.training.collecting import checkpoints, collect
 from safeft.training.cost import Meter
 from safeft.training.identity import model_identity
-from safeft.training.methods import Context, DataMethod, Setup
+from safeft.training.methods import Context, DataMethod, Guards, Setup
 from safeft.training.schema import Recipe
 from safeft.training.targets import check_targets
 from safeft.training.trainer import build, close_bars, resume
-from safeft.training.writers import generator_of, weights_of
+from safeft.training.writers import generator_of, weights_of, written_by
 
 logger = logging.getLogger("safeft")
 
@@ -49,35 +50,57 @@ def train(
     store: Path | None = None,
     quiet: bool = False,
     trust_remote_code: bool = False,
+    guards: Guards | None = None,
 ) -> Trained:
     """Fine-tune `model` on `examples` by the recipe into `output`.
 
     A finished output is returned as it is; an interrupted one goes on from its last checkpoint to
-    the same weights. `store` is where generated training text is kept (and shared between runs).
+    the same weights. `store` is where generated training text is kept (and shared between runs),
+    `guards` loads the judge of a method that asks a guard (`guarding.catalogue.output_judge`).
     Raises DataError, ConfigError or ModelError for what the user can fix, RunError for another run.
     """
     identity = _identity(recipe, model, examples, seed)
     check_arguments(recipe)
     if _is_finished(output):
         return _reopened(output, identity)
-    with locked(output), disk_watched(output):
-        open_run(output, identity)
+    with ranks.held(output), disk_watched(output):
+        with ranks.leader_first():
+            open_run(output, identity)
         if not (output / "cost.json").is_file():
-            tokenizer = load_tokenizer(model, trust_remote_code=trust_remote_code)
-            check_targets(recipe, model, trust_remote_code=trust_remote_code)
             asked = (recipe, model, identity["model_hash"], store or output, trust_remote_code)
-            prepared, notes, spent = _prepare(examples, *asked)
-            weights = weights_of(recipe, model, trust_remote_code)
-            cut = _longest(recipe, weights)
-            encode_one = partial(encode, tokenizer=tokenizer, max_length=cut)
-            encoded = [encode_one(one) for one in prepared]
-            facts = {"methods": notes, "rows": _counted(recipe, prepared, encoded, cut), **identity}
-            told = {"tokenizer": tokenizer, "encode": encode_one, "context": _context(*asked)}
-            _fit(recipe, weights, encoded, seed, output, quiet, told)
-            collect(output, facts, model, recipe, spent, told["context"])
-        # Optimizer states, only needed to resume; a kill may have left them here.
-        shutil.rmtree(output / "checkpoints", ignore_errors=True)
+            _tune((*asked, guards), examples, identity, output, quiet)
+            ranks.wait()
+        if ranks.leads():
+            # Optimizer states, only needed to resume; a kill may have left them here.
+            shutil.rmtree(output / "checkpoints", ignore_errors=True)
         return finished(output)
+
+
+def _tune(
+    asked: tuple[Recipe, str, str, Path, bool, Guards | None],
+    examples: Sequence[Example],
+    identity: dict[str, Any],
+    output: Path,
+    quiet: bool,
+) -> None:
+    """Prepare the rows, train to the end, and collect the adapters; `asked` is a context's."""
+    recipe, model, _, _, trust, _ = asked
+    tokenizer = load_tokenizer(model, trust_remote_code=trust)
+    check_targets(recipe, model, trust_remote_code=trust)
+    with ranks.leader_first():
+        prepared, notes, spent = _prepare(examples, *asked)
+    weights = weights_of(recipe, model, trust)
+    cut = _longest(recipe, weights)
+    encode_one = partial(encode, tokenizer=tokenizer, max_length=cut)
+    encoded = [encode_one(one) for one in prepared]
+    facts = {"methods": notes, "rows": _counted(recipe, prepared, encoded, cut), **identity}
+    told = {"tokenizer": tokenizer, "encode": encode_one, "name": model}
+    told["context"] = _context(*asked)
+    rows = zip(prepared, encoded, strict=True)
+    usable = [(example, row) for example, row in rows if not _masked(row)]
+    _fit(recipe, weights, usable, identity["seed"], output, quiet, told)
+    if ranks.leads():
+        collect(output, facts, model, recipe, spent, told["context"])
 
 
 def _reopened(output: Path, identity: dict[str, Any]) -> Trained:
@@ -91,10 +114,15 @@ def _is_finished(output: Path) -> bool:
 
 
 def write_ahead(
-    recipe: Recipe, model: str, examples: Sequence[Example], store: Path, trust: bool = False
+    recipe: Recipe,
+    model: str,
+    examples: Sequence[Example],
+    store: Path,
+    trust: bool = False,
+    guards: Guards | None = None,
 ) -> None:
     """Have the recipe's methods write into `store` what training will read from there."""
-    _prepare(examples, recipe, model, model_identity(model), store, trust)
+    _prepare(examples, recipe, model, model_identity(model), store, trust, guards)
 
 
 def finished(output: Path) -> Trained:
@@ -115,11 +143,17 @@ def _identity(recipe: Recipe, model: str, examples: Sequence[Example], seed: int
 
 
 def _prepare(
-    examples: Sequence[Example], recipe: Recipe, model: str, identity: str, store: Path, trust: bool
+    examples: Sequence[Example],
+    recipe: Recipe,
+    model: str,
+    identity: str,
+    store: Path,
+    trust: bool,
+    guards: Guards | None,
 ) -> tuple[Sequence[Example], dict[str, Any], dict[str, float]]:
     """The examples after every data method, the methods' notes, and what their texts cost."""
     notes: dict[str, Any] = {}
-    context = _context(recipe, model, identity, store, trust)
+    context = _context(recipe, model, identity, store, trust, guards)
     for method in recipe.methods:
         method.ahead(context)
         if isinstance(method, DataMethod):
@@ -129,12 +163,15 @@ def _prepare(
     return examples, notes, context.spent
 
 
-def _context(recipe: Recipe, model: str, identity: str, store: Path, trust: bool) -> Context:
+def _context(
+    recipe: Recipe, model: str, identity: str, store: Path, trust: bool, guards: Guards | None
+) -> Context:
     return Context(
-        identity,
+        written_by(recipe, identity),
         cache(lambda: generator_of(recipe, model, trust)),
         store,
         tokenizer=cache(lambda: load_tokenizer(model, trust_remote_code=trust)),
+        guards=guards,
     )
 
 
@@ -179,33 +216,35 @@ def _masked(row: Encoded) -> bool:
 def _fit(
     recipe: Recipe,
     weights: Any,
-    encoded: Sequence[Encoded],
+    usable: Sequence[tuple[Example, Encoded]],
     seed: int,
     output: Path,
     quiet: bool,
     told: dict[str, Any],
 ) -> None:
     """Train to the end, from the last whole checkpoint when there is one."""
-    usable = [one for one in encoded if not _masked(one)]
+    examples, rows = [one for one, _ in usable], [row for _, row in usable]
     work = output / "checkpoints"
-    meter = Meter(output / "cost.partial.json", sum(len(one.ids) for one in usable))
+    meter = Meter(output / "cost.partial.json", sum(len(one.ids) for one in rows))
     trainer = build(
         recipe,
         weights,
         told["tokenizer"],
-        to_tokens(usable),
+        to_tokens(rows),
         [meter.callback()],
         seed=seed,
         work=work,
         quiet=quiet,
-        setup=partial(Setup, rows=usable, seed=seed, work=work, **told),
+        setup=partial(Setup, rows=rows, examples=examples, seed=seed, work=work, **told),
+        context=told["context"],
     )
     found = checkpoints(work)
     try:
         resume(trainer, found[-1] if found else None)
     finally:
         close_bars(trainer)
-    write_json(output / "log.json", [_finite(one) for one in trainer.state.log_history])
+    if ranks.leads():
+        write_json(output / "log.json", [_finite(one) for one in trainer.state.log_history])
 
 
 def _finite(record: dict[str, Any]) -> dict[str, Any]:

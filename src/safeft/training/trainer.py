@@ -6,9 +6,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from safeft.training.arguments import lora_config, sft_config
+from safeft.training.arguments import lora_config, precision_of, sft_config
 from safeft.training.kept import restore_kept
-from safeft.training.methods import Keeper, LossMethod, Method, OptimizerMethod, Setup
+from safeft.training.methods import (
+    Context,
+    Corrector,
+    Keeper,
+    LossMethod,
+    Method,
+    OptimizerMethod,
+    Setup,
+)
+from safeft.training.resuming import resuming_trainer
 from safeft.training.schema import Recipe
 from safeft.training.stepping import stepping_trainer
 from safeft.training.targets import adapted, fitted
@@ -25,18 +34,17 @@ def build(
     work: Path,
     quiet: bool,
     setup: Callable[..., Setup] | None = None,
+    context: Context | None = None,
 ) -> Any:
     """A trainer that saves a checkpoint after each epoch into `work`.
 
-    `setup` is completed for methods that work during training; without them it is TRL's own class.
+    `setup` is completed for methods that work during training, `context` told to those before it.
     Raises ConfigError when TRL or PEFT refuses an argument, or when LoRA's targets match nothing.
     """
-    import torch
     from transformers import PrinterCallback, set_seed
 
-    # The adapter is initialised before the trainer seeds anything.
-    set_seed(seed)
-    recipe, half = adapted(recipe, model), next(model.parameters()).dtype == torch.bfloat16
+    recipe, half = adapted(recipe, model, context), _halves(recipe, model)
+    set_seed(seed)  # the adapter is initialised before the trainer seeds anything
     arguments = {
         "model": model,
         "args": sft_config(recipe, work, seed=seed, half=half, quiet=quiet),
@@ -46,7 +54,8 @@ def build(
         "callbacks": callbacks,
     }
     working = [one for one in recipe.methods if isinstance(one, LossMethod | OptimizerMethod)]
-    trainer = fitted(recipe, model, lambda: _class(working)(**arguments))
+    kind = _class(working, resuming=bool(recipe.quantization))
+    trainer = fitted(recipe, model, lambda: kind(**arguments))
     if setup:
         _equip(trainer, working, setup)
     if quiet:
@@ -55,10 +64,20 @@ def build(
     return trainer
 
 
-def _class(working: Sequence[Method]) -> Any:
+def _halves(recipe: Recipe, model: Any) -> bool:
+    """Whether products are made in bfloat16; weights that are trained themselves are in float32."""
+    import torch
+
+    if recipe.lora is None:
+        return precision_of(recipe) == "bfloat16"
+    return bool(next(model.parameters()).dtype == torch.bfloat16)
+
+
+def _class(working: Sequence[Method], *, resuming: bool) -> Any:
     from trl import SFTTrainer
 
-    return stepping_trainer() if working else SFTTrainer
+    kind = stepping_trainer() if working else SFTTrainer
+    return resuming_trainer(kind) if resuming else kind
 
 
 def _equip(trainer: Any, working: Sequence[Method], complete: Callable[..., Setup]) -> None:
@@ -74,6 +93,8 @@ def _equip(trainer: Any, working: Sequence[Method], complete: Callable[..., Setu
         elif isinstance(method, OptimizerMethod):
             callback = method.callback(setup)
             trainer.add_callback(callback)
+            if isinstance(callback, Corrector):
+                trainer.correctors[method.name] = callback
             if isinstance(callback, Keeper):
                 trainer.keepers[method.name] = callback
 

@@ -10,7 +10,8 @@ from typing import Any
 from safeft.errors import ConfigError
 from safeft.generation import Generator
 from safeft.generation.schema import Endpoint, installed
-from safeft.models import default_precision, load_model, load_tokenizer
+from safeft.models import load_model, load_tokenizer
+from safeft.training.arguments import precision_of
 from safeft.training.identity import model_identity
 from safeft.training.schema import Recipe
 
@@ -67,7 +68,12 @@ def local_writer(recipe: Recipe, model: str, *, trust_remote_code: bool = False)
 
     generator = cache(lambda: generator_of(recipe, model, trust_remote_code))
     tokenizer = cache(lambda: load_tokenizer(model, trust_remote_code=trust_remote_code))
-    return Writer(model_identity(model), generator, tokenizer)
+    return Writer(written_by(recipe, model_identity(model)), generator, tokenizer)
+
+
+def written_by(recipe: Recipe, identity: str) -> str:
+    """Who writes: the model of this identity, in the recipe's bits, which give other answers."""
+    return f"{identity} in {recipe.quantization}" if recipe.quantization else identity
 
 
 def generator_of(recipe: Recipe, model: str, trust: bool) -> Generator:
@@ -75,10 +81,21 @@ def generator_of(recipe: Recipe, model: str, trust: bool) -> Generator:
     from safeft.generation.transformers import TransformersGenerator
 
     tokenizer = load_tokenizer(model, trust_remote_code=trust)
-    return TransformersGenerator(weights_of(recipe, model, trust), tokenizer, model)
+    weights = _loaded(recipe, model, trust, precision_of(recipe))
+    return TransformersGenerator(weights, tokenizer, model)
 
 
 def weights_of(recipe: Recipe, model: str, trust: bool) -> Any:
-    """The model's weights in the recipe's precision. Raises ModelError as loading does."""
-    precision = default_precision() if recipe.precision == "auto" else recipe.precision
-    return load_model(model, precision=precision, trust_remote_code=trust)
+    """The weights that training begins with. Raises ModelError as loading does.
+
+    Those that are trained themselves are held in float32, whatever they are multiplied in: in
+    bfloat16 most steps of a small learning rate would be rounded away.
+    """
+    held = "float32" if recipe.lora is None else precision_of(recipe)
+    return _loaded(recipe, model, trust, held)
+
+
+def _loaded(recipe: Recipe, model: str, trust: bool, precision: str) -> Any:
+    return load_model(
+        model, precision=precision, quantization=recipe.quantization, trust_remote_code=trust
+    )

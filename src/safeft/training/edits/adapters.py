@@ -26,7 +26,7 @@ CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
 _FACTOR = re.compile(r"^(?P<name>.+)\.lora_(?P<embedding>embedding_)?A(?:\.weight)?$")
 # Initialisations that change the model's own weights: the update is scale · (BA - B₀A₀).
-_MOVED = ("pissa", "corda", "olora", "loftq", "lora_ga")
+MOVED = ("pissa", "corda", "olora", "loftq", "lora_ga")
 # What servers read beside the adapter, where the tuning added tokens or a system prompt.
 _COMPANIONS = (
     "inference.json",
@@ -157,7 +157,7 @@ def refuse_unlike_lora(adapter: Adapter, edit: str) -> None:
             "no product B A; train it with use_dora: false, or use `realign`"
         )
     start = str(config.get("init_lora_weights", True)).lower()
-    if start.startswith(_MOVED):
+    if start.startswith(MOVED):
         raise ModelError(
             f"{place}: began as {start}, which changes the model's own weights, so that B A alone "
             "is not its update; save it with path_initial_model_for_weight_conversion (PEFT)"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from safeft.errors import ModelError
-from safeft.training.edits.adapters import Adapter, LoraModule
+from safeft.training.edits.adapters import PREFIX, Adapter, LoraModule
+from safeft.training.edits.pairs import Weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,35 +27,84 @@ def merge(
     if not names:
         task.write(target, {})
         return
-    parts = {name: _parts(task, safety, name, name in names, weight) for name in task.names}
-    rank = max(sum(one.a.shape[0] for _, one in part) for part in parts.values())
+    shares = {name: (1 - weight, weight) if name in names else (1.0, 0.0) for name in task.names}
+    _write(task, safety, shares, target, "safe_merge")
+
+
+def subtract(task: Adapter, harm: Adapter, strength: float, model: str, target: Path) -> int:
+    """Write ΔW_task - strength ΔW_harm, and return how many modules the harm adapter adds.
+
+    These are the ones that the task left alone: they are named in `target_modules` from now on.
+    Raises ModelError when the two do not fit the same model.
+    """
+    added = [name for name in harm.names if name not in task.names]
+    if added:
+        _refuse_misplaced(task, harm, added, model)
+    shares = dict.fromkeys((*task.names, *added), (1.0, -strength))
+    _write(task, harm, shares, target, "resta")
+    return len(added)
+
+
+def _write(
+    task: Adapter,
+    other: Adapter,
+    shares: Mapping[str, tuple[float, float]],
+    target: Path,
+    edit: str,
+) -> None:
+    """The shares of both updates by module as one adapter; one module's factors at a time."""
+    rank = max(
+        sum(len(one.a) for _, one in _parts(task, other, name, share, edit))
+        for name, share in shares.items()
+    )
     scale = float(task.config.get("lora_alpha", 8)) / (
         math.sqrt(rank) if task.config.get("use_rslora") else rank
     )
     changed: dict[str, Tensor] = {}
-    for name, part in parts.items():
-        key_a, key_b = task.factors[name]
-        changed[key_a], changed[key_b] = _stacked(part, rank, scale)
+    for name, share in shares.items():
+        key_a, key_b = (task if name in task.names else other).factors[name]
+        changed[key_a], changed[key_b] = _stacked(
+            _parts(task, other, name, share, edit), rank, scale
+        )
     # One rank and one alpha for all: exceptions by name are part of B now.
-    task.write(target, changed, {"r": rank, "rank_pattern": {}, "alpha_pattern": {}})
+    settings: dict[str, Any] = {"r": rank, "rank_pattern": {}, "alpha_pattern": {}}
+    if len(shares) > len(task.names):
+        named = ("layers_to_transform", "layers_pattern", "exclude_modules")
+        settings |= dict.fromkeys(named) | {"target_modules": sorted(shares)}
+    task.write(target, changed, settings)
+
+
+def _refuse_misplaced(task: Adapter, harm: Adapter, added: list[str], model: str) -> None:
+    """Modules that only the harm adapter changes must be the model's, and nobody else's."""
+    weights = Weights.of(model)
+    factors = {key for pair in task.factors.values() for key in pair}
+    kept = [key for key in task.keys if key not in factors]
+    for name in added:
+        weights.refuse_absent(name)
+        if any(key.startswith(f"{PREFIX}{name}.") for key in kept):
+            raise ModelError(
+                f"resta: {name} is trained whole in {task.folder} (modules_to_save) and by LoRA in "
+                f"{harm.folder}; train the harm adapter without it"
+            )
 
 
 def _parts(
-    task: Adapter, safety: Adapter, name: str, merged: bool, weight: float
+    task: Adapter, other: Adapter, name: str, share: tuple[float, float], edit: str
 ) -> list[tuple[float, LoraModule]]:
-    own = task.module(name)
-    if not merged:
-        return [(1.0, own)]
-    if name not in safety.names:
-        return [(1 - weight, own)]
-    other = safety.module(name)
-    if (own.b.shape[0], own.a.shape[1]) != (other.b.shape[0], other.a.shape[1]):
+    """Both updates of a module with their shares; what has none is left out."""
+    found = [
+        (weight, adapter.module(name))
+        for weight, adapter in zip(share, (task, other), strict=True)
+        if name in adapter.names and (weight or adapter is task)
+    ]
+    shapes = [(one.b.shape[0], one.a.shape[1]) for _, one in found]
+    if len(set(shapes)) > 1:
+        (rows, columns), (others, more) = shapes
         raise ModelError(
-            f"safe_merge: {name} is {own.b.shape[0]} × {own.a.shape[1]} in {task.folder} and "
-            f"{other.b.shape[0]} × {other.a.shape[1]} in {safety.folder}; give a safety adapter "
-            "of the same model"
+            f"{edit}: {name} is {rows} × {columns} in {task.folder} and {others} × {more} in "
+            f"{other.folder}; give two adapters of the same model"
         )
-    return [(1 - weight, own), (weight, other)]
+    return found
 
 
 def _stacked(

@@ -57,6 +57,10 @@ class Weights:
         self.seconds += time.perf_counter() - start
         return weight
 
+    def refuse_absent(self, module: str) -> None:
+        """Raises ModelError when the checkpoint has no weight of that name."""
+        self._key(module)
+
     def _key(self, module: str) -> str:
         wanted = f"{module}.weight"
         spellings = (wanted, f"{_OUTER}{wanted}", wanted.removeprefix(_OUTER))

@@ -36,7 +36,8 @@ def states(model: Any, encoded: Sequence[Encoded]) -> Floats:
     for places in _batches(encoded):
         ids, ends = _padded([encoded[place] for place in places])
         mask = torch.arange(ids.shape[1])[None] <= ends[:, None]
-        with torch.inference_mode():
+        # Not inference mode: what a model keeps of a pass, it may need in training.
+        with torch.no_grad():
             out = model.get_decoder()(
                 input_ids=ids.to(model.device),
                 attention_mask=mask.long().to(model.device),

@@ -20,6 +20,7 @@ from safeft.training.hosted.following import ENDED, Tell, check, finite, follow
 from safeft.training.hosted.ledger import NAME, Ledger
 from safeft.training.hosted.provider import Provider
 from safeft.training.hosted.schema import OPENAI, Job
+from safeft.training.methods import Guards
 from safeft.training.schema import Recipe
 from safeft.training.writers import endpoint_writer
 
@@ -46,6 +47,7 @@ def tune(
     job: Job | None = None,
     every: float = 15.0,
     tell: Tell = lambda _: None,
+    guards: Guards | None = None,
 ) -> Tuned:
     """Fine-tune `model` where it is served, on the recipe's rows, and follow the job to its end.
 
@@ -63,7 +65,7 @@ def tune(
         return tuned(output)
     with locked(output), disk_watched(output):
         open_run(output, identity)
-        built = _build(recipe, provider, model, examples, output, tell)
+        built = _build(recipe, provider, model, examples, output, tell, guards)
         ledger = Ledger(output)
         epochs = job.tuned_by(recipe)["n_epochs"]
         file = _uploaded(provider, ledger, output, built, job, epochs, tell)
@@ -124,12 +126,13 @@ def _build(
     examples: Sequence[Example],
     output: Path,
     tell: Tell,
+    guards: Guards | None,
 ) -> dict[str, Any]:
     """Write the training file, and what there is to know of it last."""
     facts = output / BUILD
     if not facts.is_file():
         writer = endpoint_writer(model, provider.url, provider.settings, tell)
-        built = build(recipe, examples, writer, output)
+        built = build(recipe, examples, writer, output, guards)
         text = written(built.examples, OPENAI)
         write_text(output / ROWS, text)
         tokens = sum(estimated_tokens(one.messages) for one in built.examples)

@@ -1,6 +1,6 @@
 """One file per method; a recipe names the methods that fill its slots."""
 
-from safeft.training.methods.context import Applied, Context
+from safeft.training.methods.context import Applied, Context, Guards
 from safeft.training.methods.method import (
     DataMethod,
     InferenceMethod,
@@ -10,12 +10,14 @@ from safeft.training.methods.method import (
     OptimizerMethod,
     WeightEdit,
 )
-from safeft.training.methods.terms import Keeper, Setup, Step, Term
+from safeft.training.methods.terms import Corrector, Keeper, Setup, Step, Term
 
 __all__ = [
     "Applied",
     "Context",
+    "Corrector",
     "DataMethod",
+    "Guards",
     "InferenceMethod",
     "Keeper",
     "LossMethod",

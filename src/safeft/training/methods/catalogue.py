@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Annotated, get_args
 from pydantic import Field
 
 from safeft.errors import first_line
+from safeft.training.methods.asft_subspace import AsftSubspace
 from safeft.training.methods.constrained import Constrained
 from safeft.training.methods.ema import Ema
+from safeft.training.methods.freeze_layers import FreezeLayers
 from safeft.training.methods.kl_anchor import KLAnchor
 from safeft.training.methods.lisa import Lisa
 from safeft.training.methods.lookahead import Lookahead
@@ -25,25 +27,35 @@ from safeft.training.methods.method import Method
 from safeft.training.methods.ptst import Ptst
 from safeft.training.methods.realign import Realign
 from safeft.training.methods.replay import Replay
+from safeft.training.methods.resta import Resta
 from safeft.training.methods.safe_lora import SafeLora
 from safeft.training.methods.safe_merge import SafeMerge
+from safeft.training.methods.safegrad import SafeGrad
 from safeft.training.methods.safety_mix import SafetyMix
 from safeft.training.methods.scale import Scale
 from safeft.training.methods.self_generated import SelfGenerated
+from safeft.training.methods.self_replay import SelfReplay
+from safeft.training.methods.star_dss import StarDss
 
 GROUP = "safeft.methods"
 SHIPPED: tuple[type[Method], ...] = (
     SelfGenerated,
     SafetyMix,
+    SelfReplay,
     Lookahead,
+    FreezeLayers,
     Constrained,
+    StarDss,
     KLAnchor,
     Replay,
     Lisa,
+    AsftSubspace,
+    SafeGrad,
     Ema,
     Scale,
     SafeLora,
     SafeMerge,
+    Resta,
     Realign,
     Ptst,
 )

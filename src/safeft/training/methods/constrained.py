@@ -46,6 +46,11 @@ class Constrained(LossMethod):
         """The task's own tokens."""
         return "task"
 
+    @property
+    def needs_adapter(self) -> str:
+        """Not where the reference is computed once, before the first step."""
+        return "" if self.reference == "once" else super().needs_adapter
+
     def term(self, setup: Setup) -> Term:
         """The weights, as a correction of TRL's loss."""
         return _Constrained(self, setup)

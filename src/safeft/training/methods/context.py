@@ -9,13 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from safeft.data import Example
+from safeft.errors import ConfigError
 from safeft.generation import Generator
 from safeft.generation.generator import Streaming
+from safeft.judges import Judge
 from safeft.records import Decoding, Prompt, Response
 from safeft.runs import Lines, fingerprint, read_lines
 
 BATCH = 96  # prompts that are written to disk together
 COSTS = ("generation_seconds", "generation_tokens")
+Guards = Callable[[str], Judge]
+"""A guard's judge by its name. Training and guarding are strangers: who calls both brings it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +27,8 @@ class Context:
     """`generator` loads the start model on first use; `store` keeps what it wrote, for reuse.
 
     `spent` adds up what the texts cost when they were written, by whichever run wrote them.
-    `tokenizer` is None where the model is only to be had behind an endpoint.
+    `tokenizer` is None where the model is only to be had behind an endpoint. `guards` loads what
+    reads for a method that asks a guard; None where nobody brought one.
     """
 
     model: str
@@ -31,10 +36,20 @@ class Context:
     store: Path
     spent: dict[str, float] = field(default_factory=lambda: dict.fromkeys(COSTS, 0))
     tokenizer: Callable[[], Any] | None = None
+    guards: Guards | None = None
+
+    def guard(self, name: str) -> Judge:
+        """The guard's judge of this name. Raises ConfigError when there is none to be had."""
+        if self.guards is None:
+            raise ConfigError(
+                f"guard {name!r}: a method asks it, and none was brought; call with "
+                "guards=safeft.guarding.catalogue.output_judge"
+            )
+        return self.guards(name)
 
     def write(self, prompts: Sequence[Prompt], decoding: Decoding) -> dict[str, str]:
         """The model's answers by prompt id, stored once per prompts × decoding × model."""
-        asked = [[prompt.id, [asdict(one) for one in prompt.messages]] for prompt in prompts]
+        asked = [_asked(prompt) for prompt in prompts]
         drawn = asdict(decoding)
         if decoding.top_p == 1:
             del drawn["top_p"]  # texts from before it could be chosen are found again
@@ -72,6 +87,12 @@ class Context:
         answers = generator(batch, decoding)
         seconds = (time.monotonic() - start) / len(batch)
         yield [_record(one, seconds) for one in answers if one.prompt.id not in done]
+
+
+def _asked(prompt: Prompt) -> list[Any]:
+    """What decides an answer; texts from before answers could be begun are found again."""
+    turns = [asdict(one) for one in prompt.messages]
+    return [prompt.id, turns, prompt.begun] if prompt.begun else [prompt.id, turns]
 
 
 def _record(answer: Response, seconds: float) -> dict[str, Any]:

@@ -57,12 +57,13 @@ class Average:
     def __init__(self, model: Any, decay: float) -> None:
         self._trained = {name: one for name, one in model.named_parameters() if one.requires_grad}
         self._decay = decay
-        self.values = {name: one.detach().clone() for name, one in self._trained.items()}
+        # In bfloat16 the average would stand still: its steps are smaller than the last bit.
+        self.values = {name: one.detach().float().clone() for name, one in self._trained.items()}
 
     def follow(self) -> None:
         """One step nearer to the weights as they are now."""
         for name, one in self._trained.items():
-            self.values[name].lerp_(one.detach(), 1 - self._decay)
+            self.values[name].lerp_(one.detach().float(), 1 - self._decay)
 
     def set(self, values: Mapping[str, Any]) -> None:
         """Go on from these values."""

@@ -28,6 +28,8 @@ class Method(Strict):
     cost: ClassVar[str] = "none"
     source: ClassVar[str] = ""
     evidence: ClassVar[str] = ""
+    #: Whether it compares the aligned model with its base: the method's key `base` must be given.
+    needs_pair: ClassVar[bool] = False
 
     name: str
 
@@ -35,6 +37,28 @@ class Method(Strict):
     def stream(self) -> bool:
         """Whether it brings safety rows of its own into training."""
         return False
+
+    @property
+    def asks_guard(self) -> str:
+        """The name of the guard's judge that decides what is trained, if one does.
+
+        A comparison's judge must be another.
+        """
+        return ""
+
+    @property
+    def anchor(self) -> Anchored:
+        """Which tokens it holds to the model before training, if any."""
+        return ""
+
+    @property
+    def needs_adapter(self) -> str:
+        """What it needs an adapter for, after its name, such as `edits an adapter`; else nothing.
+
+        Full fine-tuning, which has none, is then refused: an anchor compares with the model before
+        training, which an adapter switched off is.
+        """
+        return "compares with the model without its adapter" if self.anchor else ""
 
     def ahead(self, context: Context) -> None:
         """Have the model write what this method will read, before the training weights load."""
@@ -64,12 +88,28 @@ class ModelMethod(Method):
 
     slot: ClassVar[Slot] = "model"
 
+    #: Whether it keeps layers as they are, which nothing beside the adapter may then train.
+    freezes: ClassVar[bool] = False
+
+    @property
+    def needs_adapter(self) -> str:
+        """It chooses LoRA's arguments."""
+        return "chooses where an adapter lies"
+
     @abstractmethod
-    def adapted(self, lora: dict[str, Any], model: Any) -> dict[str, Any]:
+    def adapted(
+        self, lora: dict[str, Any], model: Any, context: Context | None = None
+    ) -> dict[str, Any]:
         """LoRA's arguments for this model, such as with frozen layers.
 
-        `model` may be without weights, when the recipe is only checked. Raises ConfigError.
+        Without `context` the recipe is only checked, and `model` has no weights. With it what
+        needs them is found, and stored for a run that resumes. Raises ConfigError or DataError.
         """
+
+    def noted(self, context: Context) -> dict[str, Any]:
+        """What is worth noting once the model is adapted."""
+        del context
+        return {}
 
 
 class LossMethod(Method):
@@ -81,11 +121,6 @@ class LossMethod(Method):
     #: Whether it puts safety batches in the place of task batches.
     alternates: ClassVar[bool] = False
 
-    @property
-    def anchor(self) -> Anchored:
-        """Which tokens it holds to the model before training, if any."""
-        return ""
-
     @abstractmethod
     def term(self, setup: Setup) -> Term:
         """What is called with the loss of each micro-batch, in the recipe's order."""
@@ -95,12 +130,15 @@ class OptimizerMethod(Method):
     """Fills the optimizer slot: a callback that acts around the optimizer's steps."""
 
     slot: ClassVar[Slot] = "optimizer"
+    #: Whether it sets the task's gradient against that of safety rows: its callback corrects.
+    corrects: ClassVar[bool] = False
 
     @abstractmethod
     def callback(self, setup: Setup) -> Any:
         """A transformers.TrainerCallback.
 
-        One that is a `Keeper` as well has what it keeps saved with each checkpoint.
+        One that is a `Keeper` as well has what it keeps saved with each checkpoint, and one that is
+        a `Corrector` is shown the gradients of each step before they are clipped.
         """
 
 
@@ -109,8 +147,15 @@ class WeightEdit(Method):
 
     slot: ClassVar[Slot] = "weights"
     cost: ClassVar[str] = "after training"
-    #: Whether it compares the aligned model with its base: the method's key `base` must be given.
-    needs_pair: ClassVar[bool] = False
+    #: Whether it trains the adapter once more.
+    trains: ClassVar[bool] = False
+    #: Whether it knows updates scale · B A alone: a recipe that trains others is refused.
+    needs_product: ClassVar[bool] = False
+
+    @property
+    def needs_adapter(self) -> str:
+        """It reads an adapter's folder, and writes one."""
+        return "edits an adapter after training"
 
     @abstractmethod
     def edit(

@@ -6,27 +6,23 @@ import logging
 import statistics
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from safeft.errors import ConfigError
-from safeft.training.edits import Adapter, Pair, Weights, open_adapter
+from safeft.training.edits import Adapter, Pair, open_adapter
 from safeft.training.edits.adapters import refuse_unlike_lora, refuse_unlike_matrices
 from safeft.training.edits.subspace import Measured, Projector, least_similar, measure
-from safeft.training.methods.context import Context
 from safeft.training.methods.method import WeightEdit
+from safeft.training.methods.paired import Paired
 
 logger = logging.getLogger("safeft")
 
 
-class PairEdit(WeightEdit):
+class PairEdit(Paired, WeightEdit):
     """An edit of the modules whose update agrees least with what alignment changed."""
 
-    needs_pair: ClassVar[bool] = True
-
-    base: str | None = Field(None, description="the model before its alignment: a name or folder")
-    aligned: str | None = Field(None, description="the aligned model; null = the tuned one")
     select: Literal["number", "threshold"] = "number"
     number: int = Field(10, gt=0, description="select: number edits so many, the least similar")
     threshold: float = Field(
@@ -36,11 +32,6 @@ class PairEdit(WeightEdit):
         "filter", description="filter: VVᵀ/‖V‖ as published; rank_k: UUᵀ of its first directions"
     )
     rank: int = Field(64, gt=0, description="projector: rank_k keeps so many directions")
-
-    def ahead(self, context: Context) -> None:
-        """Raises ModelError for a pair without weights, before anything is trained."""
-        for name in filter(None, (self.base, self.aligned)):
-            Weights.of(name)
 
     def opened(self, adapter: Path) -> Adapter:
         """The adapter, once it is known to be of thin matrices. Raises ModelError."""

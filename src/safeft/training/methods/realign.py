@@ -32,6 +32,8 @@ class Realign(SafetyRows, WeightEdit):
         "for: common practice; against: the task is forgotten with every step, so few steps"
     )
 
+    trains: ClassVar[bool] = True
+
     name: Literal["realign"]
     rows: int = Field(64, gt=0, description="harmful rows, refused")
     max_length: int = Field(512, gt=1, description="tokens; longer rows are cut")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,19 +12,30 @@ from typing import Any
 from safeft.data.masks import Encoded
 from safeft.data.sets import IGNORED
 from safeft.training.methods.terms import Setup
+from safeft.training.ranks import leader_first
 
 ROWS = 16  # rows of one pass of the reference
+# In evaluation mode on a CPU bitsandbytes multiplies otherwise: in 8 bits with another result than
+# in training, and 4-bit weights are packed for it, for good and with no gradient through them.
+_QUANTISED = ("Linear4bit", "Linear8bitLt")
 
 
 @contextmanager
 def before_training(model: Any) -> Iterator[None]:
-    """Inside, a PEFT model computes as it did before training: no adapter, dropout or gradient."""
+    """Inside, a model computes as it did before training: no adapter, dropout or gradient.
+
+    One without an adapter does so before its first step alone.
+    """
     import torch
 
     training = model.training
     model.eval()
+    for module in model.modules():
+        if type(module).__name__ in _QUANTISED:
+            module.training = True
     try:
-        with torch.no_grad(), model.disable_adapter():
+        switched = getattr(model, "disable_adapter", nullcontext)
+        with torch.no_grad(), switched():
             yield
     finally:
         model.train(training)
@@ -78,22 +89,31 @@ class LogProbs:
         from safetensors.torch import load_file
 
         path = setup.work / "reference.safetensors"
-        if not path.is_file():
-            _write(path, setup)
+        with leader_first():
+            if not path.is_file():
+                _write(path, setup)
         self._found = load_file(path)
 
     def of(self, inputs: Any, mask: Any) -> Any:
         """(batch, length − 1), zero where `mask` of the same shape is false."""
-        import torch
+        return found_again(self._found, inputs, mask)
 
-        values = torch.zeros(mask.shape, device=mask.device)
-        ids, trained = inputs["input_ids"].cpu(), mask.cpu()
-        for row, start, end in documents(inputs):
-            labels = trained[row, start : end - 1]
-            if labels.any():
-                known = self._found[_key(ids[row, start:end], labels)]
-                values[row, start : end - 1] = known.to(values.device)
-        return values
+
+def found_again(found: Mapping[str, Any], inputs: Any, mask: Any) -> Any:
+    """What `found` has for each label of a batch's documents, by `document_key`.
+
+    (batch, length − 1), zero where `mask` of the same shape is false.
+    """
+    import torch
+
+    values = torch.zeros(mask.shape, device=mask.device)
+    ids, trained = inputs["input_ids"].cpu(), mask.cpu()
+    for row, start, end in documents(inputs):
+        labels = trained[row, start : end - 1]
+        if labels.any():
+            known = found[document_key(ids[row, start:end], labels)]
+            values[row, start : end - 1] = known.to(values.device)
+    return values
 
 
 def _write(path: Path, setup: Setup) -> None:
@@ -118,10 +138,10 @@ def _score(rows: Sequence[Encoded], setup: Setup, found: dict[str, Any]) -> None
     for place, row in enumerate(rows):
         end = len(row.ids)
         labels = outputs.label_mask[place, : end - 1].cpu()
-        found[_key(ids[place, :end], labels)] = log_probs[place, : end - 1].clone()
+        found[document_key(ids[place, :end], labels)] = log_probs[place, : end - 1].clone()
 
 
-def _key(ids: Any, labels: Any) -> str:
+def document_key(ids: Any, labels: Any) -> str:
     """A document's name: what it says, and which of it is trained."""
     content = ids.numpy().tobytes() + labels.numpy().tobytes()
     return hashlib.blake2b(content, digest_size=16).hexdigest()

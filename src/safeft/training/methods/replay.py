@@ -23,6 +23,7 @@ from safeft.training.methods.reference import before_training, supervised_logits
 from safeft.training.methods.safety_rows import SafetyRows
 from safeft.training.methods.stream import Stream, safety_stream
 from safeft.training.methods.terms import Setup, Step, Term
+from safeft.training.ranks import leader_first
 
 
 class Replay(SafetyRows, LossMethod):
@@ -46,6 +47,11 @@ class Replay(SafetyRows, LossMethod):
         return "safety"
 
     @property
+    def needs_adapter(self) -> str:
+        """No: the logits are stored before the first step."""
+        return ""
+
+    @property
     def stream(self) -> bool:
         """It has a buffer of its own."""
         return True
@@ -64,8 +70,9 @@ class _Replay(Term):
         self._method, self._model = method, setup.model
         self._stream = safety_stream(method, method.rows, setup)
         self._file = setup.work / "replay.safetensors"
-        if not self._file.is_file():
-            _write(self._file, self._stream, setup)
+        with leader_first():
+            if not self._file.is_file():
+                _write(self._file, self._stream, setup)
 
     def __call__(self, step: Step, loss: Any) -> Any:
         places = self._stream.shared(step, self._method.batch)

@@ -107,7 +107,7 @@ def _drawn(
     """`wanted` rows in turn from the domains, with answers of the right kind."""
     if not wanted:
         return []
-    rows = _balanced(read_pool(pool, config.name), config.seed)
+    rows = balanced(read_pool(pool, config.name), config.seed)
     answers = _curated(rows, pool, config.name) if config.responses == "curated" else {}
     if config.responses == "self":
         # Twice the need at once: the model may answer some harmful prompts or refuse benign ones.
@@ -115,7 +115,7 @@ def _drawn(
         written = context.write(asked, Decoding(0.0, 0, config.max_new_tokens))
         answers = _of_kind(asked, written, refusing)
     # Balanced once more: the model may have left out many rows of one domain.
-    usable = _balanced([row for row in rows if row.prompt.id in answers], config.seed)
+    usable = balanced([row for row in rows if row.prompt.id in answers], config.seed)
     if len(usable) < wanted:
         raise DataError(_too_few(config, pool, wanted, len(usable), refusing))
     return [_example(row, answers[row.prompt.id], config.name) for row in usable[:wanted]]
@@ -134,7 +134,7 @@ def _too_few(config: SafetyRows, pool: str, wanted: int, found: int, refusing: b
     )
 
 
-def _balanced(rows: Sequence[Row], seed: int) -> list[Row]:
+def balanced(rows: Sequence[Row], seed: int) -> list[Row]:
     """Shuffled, then one row per domain in turn, within a domain one per category in turn."""
     draw = random.Random(seed)
     shuffled = draw.sample(list(rows), len(rows))

@@ -23,11 +23,13 @@ from safeft.training.methods.context import Context
 class Setup:
     """What a method may use before the first step.
 
-    `model` is the PEFT model, its adapter as initialised, also when a run resumes. `rows` are all
+    `model` is the PEFT model, its adapter as initialised, also when a run resumes; in full
+    fine-tuning it is the model itself, as it was before training. `rows` are all
     that will be trained, and `encode` encodes safety rows as they were. `work` lives as long as
     the run's checkpoints: what costs much is stored there once. `batch_size` counts the rows of a
     micro-batch. Inside `autocast` the model computes in the precision of training, as it does by
-    itself once training has begun.
+    itself once training has begun. `examples` are what the rows say, in their order, and `name` is
+    what the model was asked for by.
     """
 
     model: Any
@@ -39,6 +41,8 @@ class Setup:
     context: Context
     batch_size: int
     autocast: Callable[[], AbstractContextManager[Any]]
+    examples: Sequence[Example] = ()
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,3 +113,18 @@ class Term(Keeper, ABC):
     @abstractmethod
     def __call__(self, step: Step, loss: Any) -> Any:
         """The loss with this term in it: a scalar with a gradient."""
+
+
+class Corrector(ABC):
+    """Something that changes the gradients of a step.
+
+    transformers clips before it calls back (`on_pre_optimizer_step`); a corrector comes before the
+    clipping, so that max_grad_norm holds for what is stepped.
+    """
+
+    @abstractmethod
+    def correct(self, number: int) -> None:
+        """Change the trained parameters' `grad`, whole and averaged over the processes.
+
+        `number` counts the steps done before this one.
+        """
