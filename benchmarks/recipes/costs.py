@@ -5,7 +5,7 @@
 Every training is a process of its own, the same rows, seed and machine; the recipes take turns, so that a slow minute hits all of them.
 A step's seconds are the trainer's own (`train_runtime` by its steps), for `trl sft` too. What comes before the first step, such as texts that
 the model writes or reference probabilities, is in `whole`, the ratio of the seconds of whole processes.
-A ratio is the geometric mean over the rounds, with Student's t interval of its logarithm. Nothing else may run meanwhile.
+safe_merge and resta need their adapters first (garden.yaml says how). A ratio is the geometric mean over the rounds, with Student's t interval of its logarithm. Nothing else may run meanwhile.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ from safeft.assets import folder
 from safeft.models.names import resolve
 
 MODEL = "testbed:aligned"
-HARM = {"safe_merge": "methods.0.safety_adapter"}  # needs an adapter first: left out, by name
 TRL = "trl sft"
 
 
@@ -48,7 +47,7 @@ def main() -> None:
     given = parser.parse_args()
 
     shipped = sorted(path.stem for path in folder("recipes").glob("*.yaml"))
-    names = given.recipes.split(",") if given.recipes else [name for name in shipped if name not in HARM]
+    names = given.recipes.split(",") if given.recipes else shipped
     arms = ["baseline", TRL, *(name for name in names if name != "baseline")]
     given.work.mkdir(parents=True, exist_ok=True)
     rows = prepared(given)
@@ -162,7 +161,6 @@ def write(given: argparse.Namespace, arms: list[str], rounds: list[dict[str, Any
         "rows": given.rows,
         "epochs": given.epochs,
         "rounds": len(rounds),
-        "left_out": sorted(HARM),
         "ratios": table,
         "measured": rounds,
     }
