@@ -6,6 +6,8 @@ import json
 import sys
 from pathlib import Path
 
+from processes import stall_at_first_checkpoint
+
 from safeft.cli import main
 
 
@@ -20,4 +22,6 @@ def run(commands: Path) -> None:
 
 
 if __name__ == "__main__":
+    if "stall" in sys.argv[2:]:
+        stall_at_first_checkpoint()
     run(Path(sys.argv[1]))

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from safeft.errors import ConfigError, ModelError
 from safeft.training.edits.layers import layers
-from safeft.training.methods import Setup, Step
+from safeft.training.methods import Context, Setup, Step
 from safeft.training.methods.asft_subspace import AsftSubspace
 from training.conftest import Job, Taken, alike, take
 from training.edits import conftest as pairs
@@ -43,7 +43,15 @@ def tuned(pair: pairs.Models, adapter: Path, dtype: torch.dtype = torch.float32)
 def penalty(model: Any, made: AsftSubspace, name: str = "") -> Any:
     """What the term adds to the loss of a step of one part."""
     setup = Setup(
-        *(model, None, [], lambda _: None, 0, Path("unused"), None, 8, nullcontext),  # type: ignore[arg-type]
+        model=model,
+        tokenizer=None,
+        rows=[],
+        encode=lambda _: pytest.fail("the penalty reads no rows"),
+        seed=0,
+        work=Path("unused"),
+        context=Context("unused", lambda: pytest.fail("nor writes any"), Path("unused")),
+        batch_size=8,
+        autocast=nullcontext,
         name=name,
     )
     step = Step(model, {}, None, 0, 1, False, 0, 1, 1.0, 1.0, 1.0)

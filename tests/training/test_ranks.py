@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import done, refused
+from processes import PATIENCE, done, refused
 
 from safeft.training import load_recipe
 from training.architectures import ARCHITECTURES, save, save_adapter
@@ -53,7 +53,7 @@ def commands(job: Job, tmp_path_factory: pytest.TempPathFactory) -> Callable[...
     return command
 
 
-def launch(commands: list[list[Any]], folder: Path) -> subprocess.Popen[str]:
+def launch(commands: list[list[Any]], folder: Path, *more: str) -> subprocess.Popen[str]:
     """Two real processes, joined by gloo, that run the commands together."""
     told = folder / "commands.json"
     told.write_text(json.dumps([[str(word) for word in one] for one in commands]))
@@ -70,7 +70,14 @@ def launch(commands: list[list[Any]], folder: Path) -> subprocess.Popen[str]:
         port,
     ]
     asked += ["--mixed_precision", "no", "--dynamo_backend", "no", "--module", "training.launched"]
-    started = [sys.executable, "-m", "accelerate.commands.launch", *map(str, asked), str(told)]
+    started = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        *map(str, asked),
+        str(told),
+        *more,
+    ]
     tests = Path(__file__).parent.parent
     paths = os.pathsep.join([str(tests), *sys.path])
     environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
@@ -119,12 +126,15 @@ def test_two_killed_processes_go_on_to_the_same_weights(
     """Killed after the first checkpoint, launched again: the adapter is that of an unbroken run."""
     name = "lisa"
     unbroken, broken = commands(name, tmp_path / "whole", 4), commands(name, tmp_path / "broken", 4)
-    first = launch([broken], tmp_path)
-    work = tmp_path / "broken" / "checkpoints"
-    while first.poll() is None and not list(work.glob("checkpoint-*/trainer_state.json")):
-        time.sleep(0.01)
+    first = launch([broken], tmp_path, "stall")
+    work, start = tmp_path / "broken" / "checkpoints", time.monotonic()
+    while not list(work.glob("checkpoint-*/trainer_state.json")):
+        assert first.poll() is None, first.communicate()
+        assert time.monotonic() - start < PATIENCE, "nothing happened"
+        time.sleep(0.01)  # as `Command.until` waits, for a process that is no Command
     os.killpg(first.pid, signal.SIGKILL)
     first.communicate()
+    assert not (tmp_path / "broken" / "adapter").exists()
     again = launch([broken, unbroken], tmp_path)
     printed, _ = again.communicate(timeout=600)
     assert again.returncode == 0, printed[-3000:]

@@ -5,6 +5,7 @@ What would change the meaning of an answer (`echo`, `suffix`, several choices) i
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Annotated, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
@@ -42,7 +43,7 @@ class _StreamOptions(BaseModel):
     include_usage: bool = False
 
 
-class Asked(BaseModel):
+class Asked(BaseModel, ABC):
     """What both kinds of requests may say; `asks` names the field with what is asked."""
 
     asks: ClassVar[str] = ""
@@ -63,9 +64,9 @@ class Asked(BaseModel):
         return self.stream_options is not None and self.stream_options.include_usage
 
     @property
+    @abstractmethod
     def wanted(self) -> Wanted:
         """What the model is to write."""
-        raise NotImplementedError
 
     def _written(self, asked: tuple[Message, ...], most: int | None, text: str | None) -> Wanted:
         stop = [self.stop] if isinstance(self.stop, str) else self.stop or []

@@ -63,6 +63,7 @@ class SafeGrad(SafetyRows, OptimizerMethod):
         """A Corrector. Nothing is kept: a step's rows depend on its number and the seed alone."""
         from transformers import TrainerCallback
 
+        # Without its types, transformers' class is Any to mypy, which no class may derive from.
         class Projecting(TrainerCallback, Corrector):  # type: ignore[misc]
             def __init__(self, surgery: Surgery) -> None:
                 self.surgery = surgery
