@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from processes import PATIENCE, done, refused
 
@@ -132,7 +132,10 @@ def test_two_killed_processes_go_on_to_the_same_weights(
         assert first.poll() is None, first.communicate()
         assert time.monotonic() - start < PATIENCE, "nothing happened"
         time.sleep(0.01)  # as `Command.until` waits, for a process that is no Command
-    os.killpg(first.pid, signal.SIGKILL)
+    # The launcher gives each process a session of its own: killed alone, it would leave them alive.
+    for one in psutil.Process(first.pid).children(recursive=True):
+        one.kill()
+    first.kill()
     first.communicate()
     assert not (tmp_path / "broken" / "adapter").exists()
     again = launch([broken, unbroken], tmp_path)
