@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,28 @@ def test_a_finished_file_is_never_rewritten(tmp_path: Path) -> None:
     assert path.read_bytes() == before
     assert read_lines(path) == RECORDS
     assert [one.name for one in path.parent.iterdir()] == ["responses.jsonl"]
+
+
+@pytest.mark.parametrize("lines", [0, 1, 3, 4, 6, 7])
+def test_batches_stay_what_they_were_wherever_a_run_was_cut(tmp_path: Path, lines: int) -> None:
+    """Each record says with whom it was made; whole batches that are there are not made again."""
+    made: list[list[int]] = []
+
+    def together(batch: Sequence[int]) -> list[dict[str, Any]]:
+        made.append(list(batch))
+        return [{"one": one, "of": list(batch)} for one in batch]
+
+    told: list[int] = []
+    with Lines(tmp_path / "whole") as whole:
+        whole.fill(range(7), 3, together, told.append)
+    assert made == [[0, 1, 2], [3, 4, 5], [6]]
+    assert told == [3, 6, 7]
+    interrupt(tmp_path / "cut", read_lines(tmp_path / "whole")[:lines])
+    made.clear()
+    with Lines(tmp_path / "cut") as cut:
+        cut.fill(range(7), 3, together)
+    assert (tmp_path / "cut").read_bytes() == (tmp_path / "whole").read_bytes()
+    assert made == [batch for batch in ([0, 1, 2], [3, 4, 5], [6]) if batch[-1] >= lines]
 
 
 def test_an_exception_keeps_the_partial_file_and_not_the_final_name(tmp_path: Path) -> None:

@@ -15,15 +15,17 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from safeft.errors import RunError, SafeftError, StoredError
 
+Record = Mapping[str, Any]
+Case = TypeVar("Case")
 FULL = 1 << 20  # bytes: a disk with less is full
 _OWN = (".lock", "manifest.json", "manifest.json.partial")
 _REPORTED = ("safeft", "torch", "transformers", "trl", "peft", "datasets", "accelerate", "numpy")
@@ -123,6 +125,25 @@ class Lines:
         lines = [json.dumps(record, ensure_ascii=False, allow_nan=False) for record in records]
         self._file.write("".join(line + "\n" for line in lines))
         self._file.flush()
+
+    def fill(
+        self,
+        cases: Sequence[Case],
+        size: int,
+        make: Callable[[Sequence[Case]], Iterable[Record]],
+        written: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """One record a case, made and written `size` cases at a time; `written` is told how many.
+
+        What was interrupted goes on in the same batches: what a model says of a case may depend on
+        its neighbours in the last digits.
+        """
+        done = len(self.done)
+        for start in range(0, len(cases), size):
+            batch = cases[start : start + size]
+            if start + len(batch) > done:
+                self.append([*make(batch)][max(0, done - start) :])
+                written(start + len(batch))
 
     def __exit__(
         self,

@@ -22,8 +22,9 @@ from safeft.training.methods.constrained import Constrained
 from safeft.training.methods.ema import Ema
 from safeft.training.methods.kl_anchor import KLAnchor
 from safeft.training.methods.replay import Replay
+from safeft.training.methods.safegrad import SafeGrad
 from safeft.training.writers import local_writer
-from training.conftest import RECIPE, SMALL, Job, moved, take
+from training.conftest import RECIPE, SMALL, Job, alike, moved, take
 
 bitsandbytes = pytest.importorskip("bitsandbytes")
 
@@ -130,6 +131,36 @@ def test_anchors_compare_with_the_quantised_model_and_leave_its_gradient(
     for name, gradient in plain.gradients.items():
         other, scale = anchored.gradients[name].float(), gradient.float().abs().max()
         assert (other - gradient.float()).abs().max() <= 0.05 * scale + 1e-4, name
+
+
+@pytest.mark.parametrize("kind", ["nf4", "int8"])
+def test_the_pull_of_safety_rows_leaves_the_models_gradient(
+    fit: Callable[..., Any], tiny_model: Path, kind: str
+) -> None:
+    """It reaches every trained matrix, and the task's gradient is what it is without."""
+    method = SafeGrad(name="safegrad", rows=4, batch=4)
+    found = []
+    for name, used in (("plain", ()), ("pulled", (method,))):
+        weights = load_model(str(tiny_model), quantization=kind)
+        trainer = fit(*used, work=name, weights=weights, lora=SMALL | {"lora_dropout": 0.0})
+        moved(trainer.model, 0.05)
+        for corrector in trainer.correctors.values() if used else ():
+            pull = corrector.surgery.pull(0)
+            assert all(bool(one.any()) for one in pull)
+        found.append(take(trainer))
+    alike(*found)
+
+
+def test_layers_are_found_without_a_trace(job: Job, tmp_path: Path) -> None:
+    """To the bit: a model that was looked at trains as one whose layers were named."""
+    mine, layers, used = quantised(job, tmp_path, "nf4"), "find", []
+    for name in ("found", "named"):
+        method = f"{{name: freeze_layers, layers: {layers}}}"
+        done(*mine.arguments(tmp_path / name, "--set", f"methods=[{method}]"))
+        facts = json.loads((tmp_path / name / "train.json").read_text())
+        layers = str(facts["methods"]["freeze_layers"]["layers"])
+        used.append(adapters(tmp_path / name))
+    assert used[0] == used[1]
 
 
 def test_a_reference_has_the_models_bits(fit: Callable[..., Any], tiny_model: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -72,16 +72,14 @@ def _write(
     progress: Progress,
 ) -> None:
     """Scores in batches that depend on all rows, so that a resumed audit rounds as another does."""
+
+    def records(batch: Sequence[Example]) -> Iterator[dict[str, Any]]:
+        part = list(map(tokens, batch))
+        for one, score in zip(part, made.score(part), strict=True):
+            yield _score(one, float(score))
+
     with Lines(path) as lines:
-        done = len(lines.done)
-        for start in range(0, len(rows), AT_ONCE):
-            stop = min(start + AT_ONCE, len(rows))
-            if stop > done:
-                part = list(map(tokens, rows[start:stop]))
-                found = zip(part, made.score(part), strict=True)
-                records = [_score(one, float(score)) for one, score in found]
-                lines.append(records[max(0, done - start) :])
-                progress("scores", stop, len(rows))
+        lines.fill(rows, AT_ONCE, records, lambda done: progress("scores", done, len(rows)))
 
 
 def _score(row: Encoded, score: float) -> dict[str, Any]:

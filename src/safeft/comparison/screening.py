@@ -50,12 +50,9 @@ class Screen:
         """One record a row, stored at `path`: `category` ('' when cleared), `score`, `unread`."""
         if not path.is_file():
             with Lines(path) as lines:
-                for start in range(0, len(rows), AT_ONCE):
-                    stop = min(start + AT_ONCE, len(rows))
-                    if stop > len(lines.done):
-                        new = max(start, len(lines.done))
-                        lines.append(self._records(rows[new:stop]))
-                        progress("guard", stop, len(rows))
+                lines.fill(
+                    rows, AT_ONCE, self._records, lambda done: progress("guard", done, len(rows))
+                )
         return read_lines(path)
 
     def _records(self, rows: Sequence[Example]) -> Iterator[dict[str, Any]]:

@@ -31,28 +31,19 @@ def held_out_loss(
     """
     if not path.is_file():
         with Lines(path) as lines:
-            done = len(lines.done)
-            for start in range(0, len(examples), batch_size):
-                part = examples[start : start + batch_size]
-                if start + len(part) > done:
-                    numbered = enumerate(_losses(*load(), part, max_length), start)
-                    lines.append(_loss(number, loss) for number, loss in numbered if number >= done)
+            numbered = list(enumerate(examples))
+            lines.fill(numbered, batch_size, lambda part: _losses(*load(), part, max_length))
     losses = [record["loss"] for record in read_lines(path)]
     return [math.nan if loss is None else float(loss) for loss in losses]
 
 
-def _loss(number: int, loss: float) -> dict[str, Any]:
-    # JSON has no NaN.
-    return {"id": str(number), "loss": None if math.isnan(loss) else round(loss, 6)}
-
-
 def _losses(
-    model: Any, tokenizer: Any, examples: Sequence[Example], max_length: int
-) -> list[float]:
-    """Per-row mean loss over the supervised tokens; a fully masked row has no loss: NaN."""
+    model: Any, tokenizer: Any, numbered: Sequence[tuple[int, Example]], max_length: int
+) -> list[dict[str, Any]]:
+    """Per-row mean loss over the supervised tokens; a fully masked row has none: NaN, here null."""
     import torch
 
-    encoded = [encode(one, tokenizer, max_length) for one in examples]
+    encoded = [encode(one, tokenizer, max_length) for _, one in numbered]
     batch = tokenizer.pad(
         {"input_ids": [list(one.ids) for one in encoded]},
         padding_side="right",
@@ -66,8 +57,11 @@ def _losses(
     for row, one in enumerate(encoded):
         mask[row, : len(one.ids) - 1] = torch.tensor(one.loss_mask[1:], dtype=torch.float32)
     loss = torch.nn.functional.cross_entropy(logits.transpose(1, 2), targets, reduction="none")
-    means: list[float] = ((loss * mask).sum(1) / mask.sum(1)).tolist()
-    return means
+    means = ((loss * mask).sum(1) / mask.sum(1)).tolist()
+    return [
+        {"id": str(number), "loss": None if math.isnan(mean) else round(mean, 6)}
+        for (number, _), mean in zip(numbered, means, strict=True)
+    ]
 
 
 def rouge(

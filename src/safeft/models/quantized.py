@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, Literal, get_args
 
@@ -10,6 +12,7 @@ from safeft.errors import ConfigError, did_you_mean
 
 Quantization = Literal["int8", "nf4", "fp4"]
 KINDS: tuple[str, ...] = get_args(Quantization)
+_LAYERS = ("Linear4bit", "Linear8bitLt")
 
 
 def quantization_config(kind: str, dtype: str) -> Any:
@@ -43,3 +46,22 @@ def check_quantization(kind: str) -> None:
             f"quantization: {kind} needs bitsandbytes: pip install bitsandbytes, or leave "
             "quantization out"
         )
+
+
+@contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    """Inside, a model computes without dropout, and can be trained afterwards.
+
+    In evaluation mode on a CPU bitsandbytes multiplies otherwise: in 8 bits with another result
+    than in training, and 4-bit weights are packed for it, for good and with no gradient through
+    them. So its layers stay as they are in training.
+    """
+    training = model.training
+    model.eval()
+    for module in model.modules():
+        if type(module).__name__ in _LAYERS:
+            module.training = True
+    try:
+        yield
+    finally:
+        model.train(training)

@@ -148,13 +148,7 @@ def _refuse_no_product(method: LossMethod, lora: dict[str, Any]) -> None:
     """What a term compares with the alignment's change must be the whole update."""
     if not method.needs_pair:
         return
-    other = {
-        "use_dora": bool(lora.get("use_dora")),
-        "lora_bias": bool(lora.get("lora_bias")),
-        "target_parameters": bool(lora.get("target_parameters")),
-        "init_lora_weights": lora.get("init_lora_weights") not in _PLAIN_STARTS,
-    }
-    if key := next((key for key, does in other.items() if does), ""):
+    if key := _no_product(lora, lora.get("init_lora_weights") not in _PLAIN_STARTS):
         raise ValueError(
             f"lora.{key}: {method.name} measures each module's update as the product B A, and "
             f"with {key!r} the update is another; leave it out"
@@ -197,17 +191,18 @@ def _refuse_other_losses(method: LossMethod, trainer: dict[str, Any]) -> None:
 
 def _refuse_other_updates(method: WeightEdit, lora: dict[str, Any]) -> None:
     """What the edit would refuse after training is refused before it."""
-    other = {
-        "use_dora": bool(lora.get("use_dora")),
-        "lora_bias": bool(lora.get("lora_bias")),
-        "target_parameters": bool(lora.get("target_parameters")),
-        "init_lora_weights": str(lora.get("init_lora_weights", True)).lower().startswith(MOVED),
-    }
-    if key := next((key for key, does in other.items() if does), ""):
+    start = str(lora.get("init_lora_weights", True)).lower()
+    if key := _no_product(lora, start.startswith(MOVED)):
         raise ValueError(
             f"lora.{key}: {method.name} edits updates that are a product of two thin matrices, and "
             f"with {key!r} this one is not; leave it out"
         )
+
+
+def _no_product(lora: dict[str, Any], moved: bool) -> str:
+    """The key that makes the update another one than scale · B A, `moved` from the start on."""
+    other = {key: bool(lora.get(key)) for key in ("use_dora", "lora_bias", "target_parameters")}
+    return next((key for key, does in (other | {"init_lora_weights": moved}).items() if does), "")
 
 
 def _refuse_trained_beside(method: ModelMethod, lora: dict[str, Any]) -> None:

@@ -88,7 +88,8 @@ def _tune(
     tokenizer = load_tokenizer(model, trust_remote_code=trust)
     check_targets(recipe, model, trust_remote_code=trust)
     with ranks.leader_first():
-        prepared, notes, spent = _prepare(examples, *asked)
+        # In a context of its own: the weights that wrote are gone before those to train load.
+        prepared, notes, spent = _prepare(examples, recipe, _context(*asked))
     weights = weights_of(recipe, model, trust)
     cut = _longest(recipe, weights)
     encode_one = partial(encode, tokenizer=tokenizer, max_length=cut)
@@ -122,7 +123,8 @@ def write_ahead(
     guards: Guards | None = None,
 ) -> None:
     """Have the recipe's methods write into `store` what training will read from there."""
-    _prepare(examples, recipe, model, model_identity(model), store, trust, guards)
+    asked = (recipe, model, model_identity(model), store, trust, guards)
+    _prepare(examples, recipe, _context(*asked))
 
 
 def finished(output: Path) -> Trained:
@@ -143,17 +145,10 @@ def _identity(recipe: Recipe, model: str, examples: Sequence[Example], seed: int
 
 
 def _prepare(
-    examples: Sequence[Example],
-    recipe: Recipe,
-    model: str,
-    identity: str,
-    store: Path,
-    trust: bool,
-    guards: Guards | None,
+    examples: Sequence[Example], recipe: Recipe, context: Context
 ) -> tuple[Sequence[Example], dict[str, Any], dict[str, float]]:
     """The examples after every data method, the methods' notes, and what their texts cost."""
     notes: dict[str, Any] = {}
-    context = _context(recipe, model, identity, store, trust, guards)
     for method in recipe.methods:
         method.ahead(context)
         if isinstance(method, DataMethod):

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +14,7 @@ from torch import Tensor
 from safeft.errors import ModelError
 from safeft.training.methods.resta import Resta
 from training.edits.conftest import Models, loaded
-from training.edits.test_streaming import MIB, SIZE, adapter_of, growth
+from training.edits.growing import MIB, SIZE, adapter_of, grown_by, growth
 
 SOME = {"llama": ["q_proj", "down_proj"], "qwen2": ["v_proj", "up_proj"], "gpt2": ["c_attn"]}
 MORE = {"llama": "all-linear", "qwen2": ["v_proj", "o_proj"], "gpt2": ["c_attn", "c_proj"]}
@@ -154,20 +151,7 @@ def measured(room: Path, modules: int) -> int:
 
 def test_no_dense_update_is_ever_made(tmp_path: Path) -> None:
     """Less than two weights of the model, however many modules: thin matrices are all there is."""
-    code = (
-        "import sys, pathlib; from training.edits.test_resta import measured; "
-        "print(*[measured(pathlib.Path(sys.argv[1]), n) for n in (48, 4, 48)])"
-    )
-    settings = {
-        "MALLOC_MMAP_THRESHOLD_": "65536",
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join(sys.path),
-    }
-    command = [sys.executable, "-c", code, str(tmp_path)]
-    run = subprocess.run(
-        command, env=os.environ | settings, capture_output=True, text=True, check=True
-    )
-    _, few, many = map(int, run.stdout.split())  # the first one also pays for imports
+    few, many = grown_by("test_resta", tmp_path)
     dense, edited = 4 * SIZE * SIZE, 48 * 2 * 4 * SIZE * 4  # bytes, in float32
     assert many < 2 * dense
     assert many < few + 3 * edited + MIB

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from safeft.training.edits import Pair
 from safeft.training.methods.safe_lora import SafeLora
+from training.edits.growing import MIB, SIZE, adapter_of, grown_by, growth
 
-SIZE = 1024
 WEIGHT = 2 * SIZE * SIZE  # bytes of one weight in bfloat16
-MIB = 2**20
 
 
 def write(folder: Path, modules: int, seed: int) -> None:
@@ -33,40 +24,6 @@ def write(folder: Path, modules: int, seed: int) -> None:
         f"model.layers.{n}.q_proj.weight": (first.roll(n) + n).bfloat16() for n in range(modules)
     }
     save_file(weights, folder / "model.safetensors")
-
-
-def adapter_of(folder: Path, modules: int) -> Path:
-    """A LoRA adapter of rank 2 for all of them."""
-    folder.mkdir()
-    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 2, "target_modules": ["q_proj"]}
-    (folder / "adapter_config.json").write_text(json.dumps(config))
-    factors = {}
-    for n in range(modules):
-        key = f"base_model.model.model.layers.{n}.q_proj.lora_"
-        factors[f"{key}A.weight"] = torch.randn(2, SIZE)
-        factors[f"{key}B.weight"] = torch.randn(SIZE, 2)
-    save_file(factors, folder / "adapter_model.safetensors")
-    return folder
-
-
-@contextmanager
-def growth() -> Iterator[Callable[[], int]]:
-    """By how many bytes this process was ever larger than at the start, looked at all the time."""
-    process, over = psutil.Process(), threading.Event()
-    start = process.memory_info().rss
-    peak = [start]
-
-    def watch() -> None:
-        while not over.wait(0.0005):
-            peak[0] = max(peak[0], process.memory_info().rss)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        yield lambda: peak[0] - start
-    finally:
-        over.set()
-        watcher.join()
 
 
 def measured(room: Path, modules: int) -> int:
@@ -90,25 +47,8 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_memory_is_bounded_by_modules(large: Path) -> None:
-    """Two weights as stored and their difference in float32, however many modules follow.
-
-    In a process of its own that gives freed memory back at once: of weights of a real model's size
-    the system does so by itself.
-    """
-    code = (
-        "import sys, pathlib; from training.edits.test_streaming import measured; "
-        "print(*[measured(pathlib.Path(sys.argv[1]), n) for n in (48, 4, 48)])"
-    )
-    settings = {
-        "MALLOC_MMAP_THRESHOLD_": "65536",
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join(sys.path),
-    }
-    command = [sys.executable, "-c", code, str(large)]
-    run = subprocess.run(
-        command, env=os.environ | settings, capture_output=True, text=True, check=True
-    )
-    _, few, many = map(int, run.stdout.split())  # the first one also pays for imports
+    """Two weights as stored and their difference in float32, however many modules follow."""
+    few, many = grown_by("test_streaming", large)
     assert few < 6 * WEIGHT + 12 * MIB
     assert many < few + 4 * MIB  # the adapter itself grew by 1.5
     assert 3 * many < 2 * 48 * WEIGHT  # far from holding the pair

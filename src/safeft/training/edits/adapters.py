@@ -78,6 +78,13 @@ class Adapter:
             found: Tensor = file.get_tensor(key).clone()  # or it would hold the file in memory
         return found
 
+    def ranks(self) -> dict[str, int]:
+        """The rank of each module's update, from the file's header."""
+        from safetensors import safe_open
+
+        with safe_open(self.folder / WEIGHTS, "pt") as file:
+            return {name: file.get_slice(a).get_shape()[0] for name, (a, _) in self.factors.items()}
+
     def module(self, name: str) -> LoraModule:
         """The update of a module. Raises ModelError unless A and B are two thin matrices."""
         a, b = (self.tensor(key).float() for key in self.factors[name])

@@ -53,8 +53,9 @@ def _write(
     edit: str,
 ) -> None:
     """The shares of both updates by module as one adapter; one module's factors at a time."""
+    ranks = {id(one): one.ranks() for one in (task, other)}
     rank = max(
-        sum(len(one.a) for _, one in _parts(task, other, name, share, edit))
+        sum(ranks[id(one)][name] for _, one in _sharing(task, other, name, share))
         for name, share in shares.items()
     )
     scale = float(task.config.get("lora_alpha", 8)) / (
@@ -92,11 +93,7 @@ def _parts(
     task: Adapter, other: Adapter, name: str, share: tuple[float, float], edit: str
 ) -> list[tuple[float, LoraModule]]:
     """Both updates of a module with their shares; what has none is left out."""
-    found = [
-        (weight, adapter.module(name))
-        for weight, adapter in zip(share, (task, other), strict=True)
-        if name in adapter.names and (weight or adapter is task)
-    ]
+    found = [(weight, one.module(name)) for weight, one in _sharing(task, other, name, share)]
     shapes = [(one.b.shape[0], one.a.shape[1]) for _, one in found]
     if len(set(shapes)) > 1:
         (rows, columns), (others, more) = shapes
@@ -105,6 +102,14 @@ def _parts(
             f"{other.folder}; give two adapters of the same model"
         )
     return found
+
+
+def _sharing(
+    task: Adapter, other: Adapter, name: str, share: tuple[float, float]
+) -> list[tuple[float, Adapter]]:
+    """The adapters that have a part in a module, with their shares."""
+    both = zip(share, (task, other), strict=True)
+    return [(weight, one) for weight, one in both if name in one.names and (weight or one is task)]
 
 
 def _stacked(

@@ -25,18 +25,12 @@ def safe(verdict: Verdict) -> float:
 def rated(
     path: Path, guard: Judge, cases: Sequence[One], said: Callable[[One], Response]
 ) -> list[float]:
-    """P(safe) of each case, as `said` shows it to the guard.
+    """P(safe) of each case, as `said` shows it to the guard; stored in `path`."""
 
-    They are stored in `path`. A killed run goes on in the same batches: what a guard says may
-    depend on them in the last digits.
-    """
+    def made(batch: Sequence[One]) -> list[dict[str, float]]:
+        return [{"safe": round(safe(one), 6)} for one in guard([said(one) for one in batch])]
+
     if not path.is_file():
         with Lines(path) as lines:
-            done = len(lines.done)
-            for start in range(0, len(cases), AT_ONCE):
-                batch = cases[start : start + AT_ONCE]
-                if start + len(batch) > done:
-                    found = guard([said(one) for one in batch])
-                    records = [{"safe": round(safe(one), 6)} for one in found]
-                    lines.append(records[max(0, done - start) :])
+            lines.fill(cases, AT_ONCE, made)
     return [float(one["safe"]) for one in read_lines(path)]

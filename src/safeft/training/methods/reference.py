@@ -11,13 +11,11 @@ from typing import Any
 
 from safeft.data.masks import Encoded
 from safeft.data.sets import IGNORED
+from safeft.models.quantized import evaluating
 from safeft.training.methods.terms import Setup
 from safeft.training.ranks import leader_first
 
 ROWS = 16  # rows of one pass of the reference
-# In evaluation mode on a CPU bitsandbytes multiplies otherwise: in 8 bits with another result than
-# in training, and 4-bit weights are packed for it, for good and with no gradient through them.
-_QUANTISED = ("Linear4bit", "Linear8bitLt")
 
 
 @contextmanager
@@ -28,17 +26,9 @@ def before_training(model: Any) -> Iterator[None]:
     """
     import torch
 
-    training = model.training
-    model.eval()
-    for module in model.modules():
-        if type(module).__name__ in _QUANTISED:
-            module.training = True
-    try:
-        switched = getattr(model, "disable_adapter", nullcontext)
-        with torch.no_grad(), switched():
-            yield
-    finally:
-        model.train(training)
+    switched = getattr(model, "disable_adapter", nullcontext)
+    with evaluating(model), torch.no_grad(), switched():
+        yield
 
 
 def padded(rows: Sequence[Encoded], pad: int, device: Any) -> dict[str, Any]:

@@ -15,12 +15,12 @@ the paper's ρ and the size of its safety batch are unverified.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from safeft.models.quantized import evaluating
 from safeft.training.methods.context import Context
 from safeft.training.methods.method import Anchored, OptimizerMethod
 from safeft.training.methods.reference import before_training, supervised_logits
@@ -107,7 +107,7 @@ class Surgery:
         import torch
 
         batch = self._stream.batch(places)
-        with _without_dropout(self._model):
+        with evaluating(self._model):
             logits = supervised_logits(self._model, batch)
         with before_training(self._model):
             reference = supervised_logits(self._model, batch).softmax(-1)
@@ -130,16 +130,6 @@ class Surgery:
                 one.grad = (share * toward).to(one.dtype)
             else:
                 one.grad.add_(toward, alpha=share)
-
-
-@contextmanager
-def _without_dropout(model: Any) -> Iterator[None]:
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)
 
 
 def _inner(one: Sequence[Any], other: Sequence[Any]) -> float:

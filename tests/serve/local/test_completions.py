@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -28,33 +27,13 @@ from safeft.serve.running import loopback
 from safeft.serve.server import server
 from safeft.serve.serving import Serving
 from safeft.serve.settings import Settings
+from serve.local.waiting import Patient, asking
 from serve.scripted import running
-from serve.test_local import Patient, asking
 
 PROMPT = "Tomatoes grow best in a garden that "
 GREEDY: dict[str, Any] = {"model": "aligned", "prompt": PROMPT, "temperature": 0}
 RAW = Wanted((Message("user", PROMPT.strip()),), 0.0, max_new_tokens=16, text=PROMPT)
 SETTINGS = Settings()
-
-
-@pytest.fixture(scope="module")
-def writer(aligned: tuple[Any, Any]) -> Writer:
-    """Over the testbed's aligned model."""
-    return Writer(*aligned, "aligned")
-
-
-@pytest.fixture(scope="module")
-def url(writer: Writer) -> Iterator[str]:
-    """Where the model is served, for whoever has the key."""
-    with loopback(app_over(writer, "secret")) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def client(url: str) -> Iterator[openai.OpenAI]:
-    """The official client, which tries nothing again."""
-    with asking(url) as found:
-        yield found
 
 
 def streamed(client: openai.OpenAI, **more: Any) -> list[Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
@@ -17,37 +16,13 @@ import pytest
 
 from safeft.errors import ModelError
 from safeft.records import Message
-from safeft.serve.generating import Wanted, Writer, Written
+from safeft.serve.generating import Wanted, Writer
 from safeft.serve.local import app_over, local_writer
 from safeft.serve.running import loopback
+from serve.local.waiting import PATIENCE, Patient, asking
 
 ASKED: list[Any] = [{"role": "user", "content": "How do I grow tomatoes in a garden?"}]
 GREEDY: dict[str, Any] = {"model": "aligned", "messages": ASKED, "temperature": 0}
-PATIENCE = 300.0  # seconds; only a hang takes so long
-
-
-@pytest.fixture(scope="module")
-def writer(aligned: tuple[Any, Any]) -> Writer:
-    """Over the testbed's aligned model."""
-    return Writer(*aligned, "aligned")
-
-
-@pytest.fixture(scope="module")
-def url(writer: Writer) -> Iterator[str]:
-    """Where the model is served, for whoever has the key."""
-    with loopback(app_over(writer, "secret")) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def client(url: str) -> Iterator[openai.OpenAI]:
-    """The official client, which tries nothing again."""
-    with asking(url) as found:
-        yield found
-
-
-def asking(url: str, key: str = "secret") -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0, timeout=PATIENCE)
 
 
 def streamed(client: openai.OpenAI, **more: Any) -> list[Any]:
@@ -193,29 +168,6 @@ def test_requests_at_once_are_answered_one_after_the_other(client: openai.OpenAI
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(lambda one: said(streamed(client, messages=one)), asked))
     assert together == alone and len(set(alone)) == 4
-
-
-class Patient(Writer):
-    """Says a word, then waits until nobody reads on; or breaks."""
-
-    def __init__(self, error: Exception | None = None) -> None:
-        self.name, self.error, self.left, self.begun = "aligned", error, Event(), Event()
-
-    def ids(self, wanted: Wanted) -> list[int]:
-        return [0]
-
-    def write(
-        self, ids: list[int], wanted: Wanted, put: Callable[[str], None], gone: Event
-    ) -> Written:
-        if wanted.max_new_tokens == 1:
-            return Written("stop", 1, 1)
-        put("Yes ")
-        self.begun.set()
-        if self.error:
-            raise self.error
-        if gone.wait(PATIENCE):
-            self.left.set()
-        return Written("stop", 1, 1)
 
 
 def test_who_leaves_a_stream_stops_the_model() -> None:
