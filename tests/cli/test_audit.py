@@ -195,7 +195,7 @@ def test_another_audit_is_not_mixed_in(
     """Another score, other references: the folder is refused, by what differs."""
     output = tmp_path / "run"
     done(*words(rows, tiny_model, references, "--output", output))
-    more = ["--score", "representation", "--output", output]
+    more = ["--score", "gradient", "--output", output]
     said = refused(*words(rows, tiny_model, references, *more))
     assert "holds another run (differs in: score)" in said
 

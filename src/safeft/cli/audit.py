@@ -23,7 +23,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--drop", "drops", multiple=True, metavar="K|SHARE|FINDING", help="What goes.")
 @click.option("--suite", "suites", multiple=True, help="Prompts to keep out; default safeft-44.")
 @click.option(
-    "--score", type=click.Choice(["gradient", "representation"]), help="Default: gradient."
+    "--score", type=click.Choice(["gradient", "representation"]), help="Default: representation."
 )
 @click.option("--references", type=PATH, help="Rows of prompt, refusal, compliance.")
 @click.option("--compliant-model", default="", help="Writes compliance, e.g. testbed:base.")

@@ -33,7 +33,7 @@ class Asked:
     """How a set is audited. An empty `policy` leaves the guard out."""
 
     model: str
-    score: Kind = "gradient"
+    score: Kind = "representation"
     references: Path | None = None
     compliant_model: str = ""
     suites: tuple[str, ...] = ("safeft-44",)
