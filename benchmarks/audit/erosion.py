@@ -1,7 +1,7 @@
 """Tuning on the rows that `safeft audit` scores highest, beside random, lowest and longest ones.
 
     python benchmarks/audit/erosion.py --output runs/erosion
-    python benchmarks/audit/erosion.py --output runs/erosion-states --score representation
+    python benchmarks/audit/erosion.py --output runs/erosion-gradient --score gradient
 
 Audits the first rows of a set, takes the same number of rows for each arm, trains the recipe on them with each training seed, and compares the adapters
 (erosion.yaml). Every step resumes; a finished run prints its table again. The rows are read from ../shared and never committed.
@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=2000, help="the first rows, among which the arms choose")
     parser.add_argument("--take", type=int, default=100, help="rows of an arm")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--score", default="gradient", choices=["gradient", "representation"])
+    parser.add_argument("--score", default="representation", choices=["gradient", "representation"])
     parser.add_argument("--compliant-model", default="", help="such as testbed:base")
     parser.add_argument("--recipe", default="baseline")
     parser.add_argument("--set", dest="overrides", action="append", default=["max_length=256"])

@@ -42,14 +42,8 @@ def command(
     output: Path | None,
     target: Path | None,
     drops: tuple[str, ...],
-    suites: tuple[str, ...],
-    score: str | None,
     policy: str,
     skip_broken: bool,
-    revision: str | None,
-    split: str | None,
-    limit: int | None,
-    format: str | None,
     **how: Any,
 ) -> None:
     """Score each row of DATA by how likely it is to erode MODEL's refusals, before training.
@@ -71,13 +65,11 @@ def command(
     check_drops(drops)
     if target:
         check_target(target)
-    source, rows = rows_of(
-        data, skip_broken, revision=revision, split=split, limit=limit, format=format
-    )
-    given: dict[str, Any] = {"score": score, "suites": suites}
+    reading = {key: how.pop(key) for key in ("revision", "split", "limit", "format")}
+    source, rows = rows_of(data, skip_broken, **reading)
     asked = Asked(
         policy="" if policy == "none" else policy,
-        **{key: value for key, value in (how | given).items() if value},
+        **{key: value for key, value in how.items() if value},
     )
     with _place(output) as place:
         found = audit(source.label, rows, asked, place, _tell)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -29,9 +30,6 @@ import click
 def command(
     adapter: Path,
     model: str,
-    base: str | None,
-    safety_adapter: str | None,
-    harm_adapter: str | None,
     methods: str | None,
     strengths: str | None,
     epsilon: float,
@@ -39,7 +37,7 @@ def command(
     allow_overlap: bool,
     trust_remote_code: bool,
     output: Path,
-    **keys: object,
+    **keys: Any,
 ) -> None:
     """Try every edit of ADAPTER (any PEFT folder) that may make it safer, and pick one.
 
@@ -51,15 +49,14 @@ def command(
     from safeft.comparison.repairing import repair
     from safeft.report import print_headline
 
+    others = {key: keys.pop(key) for key in ("base", "safety_adapter", "harm_adapter")}
     wanted = Repair(
         adapter=adapter,
         model=model,
-        base=base,
-        safety_adapter=safety_adapter,
-        harm_adapter=harm_adapter,
         methods=tuple(name.strip() for name in methods.split(",")) if methods else (),
         strengths=_strengths(strengths),
         epsilon=epsilon,
+        **others,
     )
     given = {key: value for key, value in keys.items() if value not in (None, ())}
     settings = [f"{key}={json.dumps(value)}" for key, value in given.items()]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from safeft.data.masks import Encoded
+from safeft.models.quantized import evaluating
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,8 +37,8 @@ def states(model: Any, encoded: Sequence[Encoded]) -> Floats:
     for places in _batches(encoded):
         ids, ends = _padded([encoded[place] for place in places])
         mask = torch.arange(ids.shape[1])[None] <= ends[:, None]
-        # Not inference mode: what a model keeps of a pass, it may need in training.
-        with torch.no_grad():
+        # As in training, and not in inference mode: the model may be trained afterwards.
+        with evaluating(model), torch.no_grad():
             out = model.get_decoder()(
                 input_ids=ids.to(model.device),
                 attention_mask=mask.long().to(model.device),

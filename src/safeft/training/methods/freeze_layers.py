@@ -22,7 +22,6 @@ from pydantic import Field
 from safeft.data.masks import Encoded
 from safeft.errors import ConfigError, DataError
 from safeft.generation.transformers import context_of, prompt_ids
-from safeft.models.quantized import evaluating
 from safeft.runs import fingerprint, read_json, write_json
 from safeft.training.methods.blocks import Blocks
 from safeft.training.methods.context import Context
@@ -101,8 +100,7 @@ class FreezeLayers(ModelMethod):
     def _found(self, model: Any, context: Context, count: int) -> dict[str, Any]:
         normal = self._requests(self.lookalike_pool, model, context)
         harmful = self._requests(self.pool, model, context)
-        with evaluating(model):
-            gap = gaps(model, normal, harmful)
+        gap = gaps(model, normal, harmful)
         return {
             "layers": block(gap, self.share, self.until),
             "of": count,
