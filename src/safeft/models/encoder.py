@@ -80,6 +80,7 @@ def _load(dtype: Precision) -> tuple[Any, Any]:
 # A suite's prompts come back with every decoding and every epoch, so embeddings are kept.
 _KEPT: OrderedDict[tuple[Precision, int, str], NDArray[np.float32]] = OrderedDict()
 KEPT = 20_000  # embeddings, about 30 MB
+BATCH = 768  # tokens, padding included: more leave a core's cache, fewer keep it waiting
 _PRECISION: ContextVar[Precision] = ContextVar("precision", default="float32")
 
 
@@ -93,15 +94,13 @@ def precision(dtype: Precision) -> Iterator[None]:
         _PRECISION.reset(token)
 
 
-def encode(
-    texts: Sequence[str], *, batch_size: int = 16, max_length: int = 256
-) -> NDArray[np.float32]:
+def encode(texts: Sequence[str], *, max_length: int = 256) -> NDArray[np.float32]:
     """Unit-length mean-pooled embeddings of `texts`, shape (len(texts), 384)."""
     kind = _PRECISION.get(), max_length
     # Looked up once: another thread may let go of what is kept while this one encodes.
     kept = {text: _KEPT.get((*kind, text)) for text in texts}
     new = [text for text, embedding in kept.items() if embedding is None]
-    fresh = dict(zip(new, _encode(new, batch_size, max_length), strict=True))
+    fresh = dict(zip(new, _encode(new, max_length), strict=True))
     out = [fresh[text] if text in fresh else kept[text] for text in texts]
     for text, embedding in fresh.items():
         _KEPT[*kind, text] = embedding
@@ -110,25 +109,33 @@ def encode(
     return np.array(out, dtype=np.float32).reshape(len(texts), WIDTH)
 
 
-def _encode(texts: Sequence[str], batch_size: int, max_length: int) -> NDArray[np.float32]:
+def _encode(texts: list[str], max_length: int) -> NDArray[np.float32]:
     """The model's work, in batches of similar length."""
     import torch
 
-    tokenizer, model = _load(_PRECISION.get())
     out = np.zeros((len(texts), WIDTH), dtype=np.float32)
-    order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
-    for start in range(0, len(order), batch_size):
-        indices = order[start : start + batch_size]
-        batch = tokenizer(
-            [texts[index] for index in indices],
-            padding=True,
-            truncation=True,
-            max_length=max_length,
-            return_tensors="pt",
-        )
+    if not texts:
+        return out
+    tokenizer, model = _load(_PRECISION.get())
+    tokens = tokenizer(texts, truncation=True, max_length=max_length)["input_ids"]
+    for indices in _batches([len(one) for one in tokens]):
+        rows = {"input_ids": [tokens[index] for index in indices]}
+        batch = tokenizer.pad(rows, return_tensors="pt")
         with torch.inference_mode():
             hidden = model(**batch).last_hidden_state.float()
         mask = batch["attention_mask"].unsqueeze(-1).float()
         mean = (hidden * mask).sum(1) / mask.sum(1)
         out[indices] = torch.nn.functional.normalize(mean, dim=1).numpy()
     return out
+
+
+def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """The texts' indices, shortest first, as many at once as `BATCH` tokens hold with padding."""
+    batch: list[int] = []
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if batch and (len(batch) + 1) * lengths[index] > BATCH:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
