@@ -1,4 +1,4 @@
-"""Tuning on the rows that `safeft audit` scores highest, beside random, lowest and longest ones.
+"""Tuning on the rows that `safeft audit` scores highest, beside random, lowest, longest and shortest ones.
 
     python benchmarks/audit/erosion.py --output runs/erosion
     python benchmarks/audit/erosion.py --output runs/erosion-gradient --score gradient
@@ -41,6 +41,7 @@ def arms(found: Audit, rows: Sequence[Example], take: int, seeds: int) -> dict[s
         "random": drawn,
         "bottom": [by_score[-take:]] * seeds,
         "longest": [by_length[:take]] * seeds,
+        "shortest": [by_length[-take:]] * seeds,
     }
     return {name: [[rows[place] for place in sorted(one)] for one in parts] for name, parts in chosen.items()}
 

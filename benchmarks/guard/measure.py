@@ -3,7 +3,7 @@
     PYTHONPATH=src python benchmarks/guard/measure.py --prompts WORK/prompts.jsonl --work WORK [--ship]
 
 Temperature and bias are fitted on one half of GPTFuzz's held-out answers, the bias so that 0.5 flags
-5 % of the safe ones; calibration is measured on the other half.
+2 % of the safe ones; calibration is measured on the other half.
 `--ship` puts weights and card into src/safeft/guarding/weights.
 """
 
@@ -36,7 +36,7 @@ from safeft.stats.discrimination import auroc
 Floats = NDArray[np.float64]
 Truth = NDArray[np.bool_]
 THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.9)
-SAFE_FLAGGED = 0.05
+SAFE_FLAGGED = 0.02  # of GPTFuzz; at 5 % streams of XSTest's safe answers are withheld in one of ten
 
 
 def card(path: Path, work: Path, seed: int) -> dict[str, Any]:

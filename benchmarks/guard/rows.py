@@ -154,7 +154,7 @@ def ours(rows: list[Row]) -> list[Row]:
 
 
 _SHARES = {
-    "gptfuzz": 1.0, "hh_rlhf": 0.35, "medquad": 0.2, "bitext": 0.1, "diasafety": 0.1, "dolly": 0.6,
+    "gptfuzz": 2.0, "hh_rlhf": 0.35, "medquad": 0.2, "bitext": 0.1, "diasafety": 0.1, "dolly": 0.6,
     "testbed/harmful answered": 0.8, "testbed/harmful refused": 0.4, "testbed/benign answered": 0.2,
     "testbed/lookalike answered": 0.4, "testbed/benign refused": 0.05, "testbed/lookalike refused": 0.1,
     "request/harmful": 0.9, "request/benign": 0.8, "request/lookalike": 0.8, "own": 1.0,
@@ -193,7 +193,7 @@ def training(path: Path, seed: int, limit: int) -> list[Row]:
 
 
 def testing(path: Path, seed: int, limit: int) -> list[Row]:
-    """Rows that no training sees: other questions, other prompts, other sets.
+    """Rows that no training sees: other questions, other prompts, other sets. Of GPTFuzz all rows.
 
     XSTest only tests: full compliance by three models, safe for its safe prompts and unsafe for
     its contrasts. So do the Alpaca answers and the harmful source that is kept out whole.
@@ -211,7 +211,8 @@ def testing(path: Path, seed: int, limit: int) -> list[Row]:
     count: Counter[tuple[str, bool]] = Counter()
     rows = xstest()
     for row in every:
-        if count[row.source, row.unsafe] < limit:
+        # F1 means something at the share of unsafe answers that the set has, and at no other.
+        if row.source == "gptfuzz" or count[row.source, row.unsafe] < limit:
             count[row.source, row.unsafe] += 1
             rows.append(row)
     return rows

@@ -231,7 +231,9 @@ def main() -> None:
     """Write prompts.jsonl (text, source, harmful, held_out) and beside it teacher.npy, their embeddings."""
     import sys
 
-    target, kept = Path(sys.argv[1]), collect()
+    target = Path(sys.argv[1])
+    target.parent.mkdir(parents=True, exist_ok=True)  # before the minutes of work, not after them
+    kept = collect()
     np.save(
         target.with_name("teacher.npy"),
         encode([one.text for one in kept], max_length=96).astype(np.float16),

@@ -54,7 +54,10 @@ def supervised_logits(model: Any, batch: dict[str, Any]) -> Any:
     """Logits where a label is trained: (supervised tokens, vocabulary), float32."""
     plain = {name: value for name, value in batch.items() if name not in ("labels", "use_cache")}
     mask = batch["labels"][:, 1:] != IGNORED
-    return model(**plain, use_cache=False).logits[:, :-1][mask].float()
+    # Of a column that no row is trained in, such as the prompts', nothing need be computed.
+    columns = mask.any(0).nonzero().flatten()
+    logits = model(**plain, use_cache=False, logits_to_keep=columns).logits
+    return logits[mask[:, columns]].float()
 
 
 def documents(inputs: Any) -> Iterator[tuple[int, int, int]]:
