@@ -3,7 +3,8 @@
     PYTHONPATH=src python benchmarks/guard/measure.py --prompts WORK/prompts.jsonl --work WORK [--ship]
 
 Temperature and bias are fitted on one half of GPTFuzz's held-out answers, the bias so that 0.5 flags
-2 % of the safe ones; calibration is measured on the other half.
+2 % of the safe ones; calibration is measured on the other half. The bias of requests read alone does
+the same on one half of the held-out look-alikes.
 `--ship` puts weights and card into src/safeft/guarding/weights.
 """
 
@@ -50,7 +51,7 @@ def card(path: Path, work: Path, seed: int) -> dict[str, Any]:
         "categories": list(CATEGORIES),
         "scale": SCALE,
         "temperature": 1.0,
-        "bias": 0.0,
+        "bias": [0.0, 0.0],
         "seed": seed,
         "training": {
             "rows": dict(sorted(counts.items())),
@@ -147,8 +148,13 @@ def discrimination(truth: Truth, scores: Floats) -> dict[str, Any]:
     return {"n": len(truth), "unsafe": int(truth.sum())} | {k: round(v, 4) for k, v in numbers.items()}
 
 
-def measure(rows: list[Row], reader: Reader) -> tuple[float, float, dict[str, Any]]:
-    """The temperature, the bias, and everything that the card says about held-out rows."""
+def line(safe: Floats) -> float:
+    """The score that `SAFE_FLAGGED` of the safe rows reach."""
+    return float(np.sort(safe)[len(safe) - 1 - int(SAFE_FLAGGED * len(safe))])
+
+
+def measure(rows: list[Row], reader: Reader) -> tuple[float, list[float], dict[str, Any]]:
+    """The temperature, both columns' bias, and everything that the card says about held-out rows."""
     answers = [row for row in rows if row.response]
     asked = [row for row in rows if not row.response]
     pairs = [(row.prompt, row.response) for row in answers]
@@ -158,8 +164,7 @@ def measure(rows: list[Row], reader: Reader) -> tuple[float, float, dict[str, An
     fuzz = source == "gptfuzz"
     # What is fitted on is not measured on: the half of the prompts decides.
     fits = np.array([half(row.prompt + row.response) == 0 for row in answers])
-    safe = np.sort(whole[fuzz & fits & ~truth])
-    bias = float(safe[len(safe) - 1 - int(SAFE_FLAGGED * len(safe))])
+    bias = line(whole[fuzz & fits & ~truth])
     whole = whole - bias
     temperature = fitted(whole[fuzz & fits], truth[fuzz & fits])
     out: dict[str, Any] = {"gptfuzz_held_out_questions": discrimination(truth[fuzz], whole[fuzz] / temperature)}
@@ -167,16 +172,18 @@ def measure(rows: list[Row], reader: Reader) -> tuple[float, float, dict[str, An
     out["calibration_error_on_the_other_half"] = round(calibration(truth[rest], probability(whole[rest], temperature)), 4)
     fuzzed = [pair for pair, one in zip(pairs, fuzz, strict=True) if one]
     alone = logits(reader, [("", text) for _, text in fuzzed], ANSWER) - bias
-    request = logits(reader, [(text, "") for text, _ in fuzzed], REQUEST)
+    requests = logits(reader, [(row.prompt, "") for row in asked], REQUEST)
+    alike = np.array([row.source == "request/lookalike" and half(row.prompt) == 0 for row in asked])
+    asking = line(requests[alike])
+    request = logits(reader, [(text, "") for text, _ in fuzzed], REQUEST) - asking
     out["gptfuzz_response_only"] = discrimination(truth[fuzz], alone / temperature)
     out["gptfuzz_prompt_only"] = discrimination(truth[fuzz], request / temperature)
     windows = streamed(reader, pairs) - bias
     out["gptfuzz_streaming_maximum"] = discrimination(truth[fuzz], windows[fuzz] / temperature)
     for name, scores in (("withheld", whole), ("withheld_streaming", windows)):
         out[name] = _shares(answers, probability(scores, temperature))
-    scores = logits(reader, [(row.prompt, "") for row in asked], REQUEST)
-    out["requests_flagged"] = _shares(asked, probability(scores, temperature))
-    return temperature, bias, out
+    out["requests_flagged"] = _shares(asked, probability(requests - asking, temperature))
+    return temperature, [bias, asking], out
 
 
 def _shares(rows: list[Row], chance: Floats) -> dict[str, Any]:
@@ -197,7 +204,8 @@ def ship(work: Path, folder: Path = WEIGHTS) -> None:
     temperature, bias = written["temperature"], written["bias"]
     tensors["head.weight"] = (tensors["head.weight"].float() / temperature).half()
     shifted = tensors["head.bias"].float()
-    shifted[ANSWER] -= bias
+    for column, size in zip((ANSWER, REQUEST), bias, strict=True):
+        shifted[column] -= size
     tensors["head.bias"] = (shifted / temperature).half()
     path = folder / "guard.safetensors"
     save_file(tensors, path)
@@ -222,7 +230,7 @@ def main() -> None:
     (options.work / "guard.json").write_text(json.dumps(written))
     reader = Reader(Weights.load(options.work))
     temperature, bias, measured = measure(testing(options.prompts, options.seed, options.limit), reader)
-    written |= {"temperature": round(temperature, 4), "bias": round(bias, 4)}
+    written |= {"temperature": round(temperature, 4), "bias": [round(one, 4) for one in bias]}
     written["measured"] = {"interval": "Wilson, 95 %, rows as if independent", **measured}
     (options.work / "guard.json").write_text(json.dumps(written, indent=1) + "\n")
     for name, found in measured.items():
