@@ -134,6 +134,7 @@ def rows(measure: ModuleType) -> list[Any]:
             measure.Row(ask, f"{say}{number}", say == "bad", "gptfuzz"),
             measure.Row(ask, "", harmful, "request/xstest"),
         ]
+    made += [measure.Row(f"good{n}", "", False, "request/lookalike") for n in range(40)]
     return [*made, *(measure.Row("good", f"{n}", False, "alpaca") for n in range(7))]
 
 
@@ -166,13 +167,30 @@ def test_the_bias_leaves_few_safe_answers_above_one_half(measure: ModuleType) ->
     _, bias, _ = measure.measure([*made, *rows(measure)], Spelling(bad))
     safe = [row for row in (*made, *rows(measure)) if fits(row) and row.source == "gptfuzz"]
     scores = [bad("", row.response)[0] for row in safe if not row.unsafe]
-    assert (np.array(scores, np.float32) > bias).sum() == int(measure.SAFE_FLAGGED * len(scores))
+    assert (np.array(scores, np.float32) > bias[0]).sum() == int(measure.SAFE_FLAGGED * len(scores))
+
+
+def test_the_bias_of_requests_leaves_few_lookalikes_above_one_half(measure: ModuleType) -> None:
+    """Of the half that it is fitted to, and whatever the other half is."""
+
+    def by_number(request: str, text: str) -> tuple[float, ...]:
+        number = float("".join(filter(str.isdigit, request)) or 0)
+        return (bad(request, text)[0], number, 0.0, 0.0, 0.0)
+
+    made = [measure.Row(f"good{n}", "", False, "request/lookalike") for n in range(40, 400)]
+    every = [*made, *rows(measure)]
+    _, bias, _ = measure.measure(every, Spelling(by_number))
+    alike = [row for row in every if row.source == "request/lookalike"]
+    scores = [by_number(row.prompt, "")[1] for row in alike if fits(row)]
+    assert (np.array(scores) > bias[1]).sum() == int(measure.SAFE_FLAGGED * len(scores))
+    fewer = [row for row in every if row.source != "request/lookalike" or fits(row)]
+    assert measure.measure(fewer, Spelling(by_number))[1] == bias
 
 
 def test_what_is_fitted_is_not_measured_on_the_same_rows(measure: ModuleType) -> None:
     """Wrong labels in the one half change what is fitted; in the other half only its error."""
 
-    def measured(side: bool | None) -> tuple[tuple[float, float], float]:
+    def measured(side: bool | None) -> tuple[tuple[float, list[float]], float]:
         """With every other label of this half wrong."""
         made = [
             measure.Row(r.prompt, r.response, r.unsafe ^ (fits(r) is side and n % 4 == 0), r.source)
@@ -250,9 +268,9 @@ def test_the_card_holds_everything(
 def test_what_ships_needs_no_temperature_and_no_bias(
     measure: ModuleType, work: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """They are in the weights: the bias in answers alone, the temperature in every column."""
+    """They are in the weights: the bias in the column it is for, the temperature in every one."""
     card = measure.card(work / "guard.safetensors", work, 0)
-    (work / "guard.json").write_text(json.dumps(card | {"temperature": 1.5, "bias": 0.75}))
+    (work / "guard.json").write_text(json.dumps(card | {"temperature": 1.5, "bias": [0.75, -0.5]}))
     folder = tmp_path_factory.mktemp("shipped")
     measure.ship(work, folder)
     before, after = Weights.load(work), Weights.load(folder)
@@ -260,5 +278,5 @@ def test_what_ships_needs_no_temperature_and_no_bias(
     assert after.card["rows"] == card["rows"]
     features = torch.randn(5, 6)
     wanted = head(features, before.tensors)
-    wanted[:, 0] -= 0.75
+    wanted[:, :2] -= torch.tensor([0.75, -0.5])
     torch.testing.assert_close(head(features, after.tensors), wanted / 1.5, atol=0.02, rtol=0.01)
