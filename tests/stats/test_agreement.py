@@ -192,6 +192,14 @@ def test_perfect_agreement_keeps_a_width() -> None:
     assert 0.5 < got.low < 0.95
 
 
+@given(st.lists(st.integers(1, 40), min_size=2, max_size=4))
+def test_perfect_agreement_has_wilsons_bounds_whatever_the_counts(counts: list[int]) -> None:
+    """Rounding in the variance, which differs among processors, does not pass for a variance."""
+    got = kappa(*_from_table(np.diag(counts).tolist()))
+    assert got.method == "Wilson bounds on the agreement"
+    assert got.low < 1 - 1 / (2 * sum(counts))
+
+
 def test_kappa_takes_labels_and_verdicts() -> None:
     """Names, truth values and Label members all do."""
     a = [Label.REFUSED, Label.FULFILLED, Label.FULFILLED]

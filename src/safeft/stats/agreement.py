@@ -87,13 +87,14 @@ def kappa(
     if math.isclose(chance, 1.0):
         raise DataError("κ is undefined: both judges gave every item the same label")
     estimate = (agreed - chance) / (1 - chance)
-    error = math.sqrt(max(0.0, _kappa_variance(share, agreed, chance)) / n)
+    variance = _kappa_variance(share, agreed, chance)
     quantile = normal_quantile(upper_point(level))
-    if error < 1e-9:
+    if variance < 1e-12:  # one disagreement in n gives about 1/n; rounding some 1e-16
         ends = wilson_bounds(agreed, n, quantile)
         low, high = ((end - chance) / (1 - chance) for end in ends)
         return Interval(estimate, low, high, n, "Wilson bounds on the agreement")
-    low, high = estimate - quantile * error, estimate + quantile * error
+    half = quantile * math.sqrt(variance / n)
+    low, high = estimate - half, estimate + half
     return Interval(estimate, max(-1.0, low), min(1.0, high), n, "asymptotic")
 
 
