@@ -24,13 +24,13 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from transformers import AutoModel, AutoTokenizer
 
-from safeft.guarding.reader import encoded, pooled
+from safeft.guarding.reader import SAID, encoded, pooled
 from safeft.models.encoder import encode, encoder_folder
 
 NEAR = 0.85
 RANK, SCALE, HIDDEN, DROPOUT = 24, 1.0, 192, 0.1
 EPOCHS, BATCH, RATE, HEAD_RATE, DECAY, WARM = 2, 32, 6e-4, 1e-3, 0.01, 0.06
-ASKED, SAID = 96, 320  # tokens: of an answer as many as the guard reads at once
+ASKED = 96  # tokens of a request; of an answer as many as the guard reads at once
 PLAIN = 0.08  # pairs whose request is left out: an answer must also be known by itself
 CROPPED = 0.4  # answers that are cut to a stretch of themselves, as a stream's windows are
 SMOOTH, KIND_WEIGHT = 0.04, 0.25

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safeft.errors import ModelError
+from safeft.models.batches import by_length
 
 HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
 WIDTH = 384
@@ -118,7 +119,7 @@ def _encode(texts: list[str], max_length: int) -> NDArray[np.float32]:
         return out
     tokenizer, model = _load(_PRECISION.get())
     tokens = tokenizer(texts, truncation=True, max_length=max_length)["input_ids"]
-    for indices in _batches([len(one) for one in tokens]):
+    for indices in by_length([len(one) for one in tokens], BATCH):
         rows = {"input_ids": [tokens[index] for index in indices]}
         batch = tokenizer.pad(rows, return_tensors="pt")
         with torch.inference_mode():
@@ -127,15 +128,3 @@ def _encode(texts: list[str], max_length: int) -> NDArray[np.float32]:
         mean = (hidden * mask).sum(1) / mask.sum(1)
         out[indices] = torch.nn.functional.normalize(mean, dim=1).numpy()
     return out
-
-
-def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """The texts' indices, shortest first, as many at once as `BATCH` tokens hold with padding."""
-    batch: list[int] = []
-    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if batch and (len(batch) + 1) * lengths[index] > BATCH:
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch

@@ -7,12 +7,13 @@ Every answer ends with the template's stop token, so what differs is what was sa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from safeft.data.masks import Encoded
+from safeft.models.batches import by_length
 from safeft.models.quantized import evaluating
 
 if TYPE_CHECKING:
@@ -34,7 +35,9 @@ def states(model: Any, encoded: Sequence[Encoded]) -> Floats:
     config = model.config.get_text_config(decoder=True)
     shape = (config.num_hidden_layers + 1, len(encoded), config.hidden_size)
     found = np.full(shape, np.nan)
-    for places in _batches(encoded):
+    usable = [place for place, one in enumerate(encoded) if any(one.loss_mask)]
+    for batch in by_length([len(encoded[place].ids) for place in usable], AT_ONCE):
+        places = [usable[one] for one in batch]
         ids, ends = _padded([encoded[place] for place in places])
         mask = torch.arange(ids.shape[1])[None] <= ends[:, None]
         # As in training, and not in inference mode: the model may be trained afterwards.
@@ -75,19 +78,6 @@ def _unit(rows_ND: Floats) -> Floats:
     length = np.linalg.norm(rows_ND, axis=1, keepdims=True)
     unit: Floats = rows_ND / np.maximum(length, 1e-12)
     return unit
-
-
-def _batches(encoded: Sequence[Encoded]) -> Iterator[list[int]]:
-    """Places of rows with a trained token, of similar length, as many as there is room for."""
-    usable = [place for place, one in enumerate(encoded) if any(one.loss_mask)]
-    batch: list[int] = []
-    for place in sorted(usable, key=lambda one: len(encoded[one].ids)):
-        if batch and (len(batch) + 1) * len(encoded[place].ids) > AT_ONCE:
-            yield batch
-            batch = []
-        batch.append(place)
-    if batch:
-        yield batch
 
 
 def _padded(encoded: Sequence[Encoded]) -> tuple[Any, Any]:
