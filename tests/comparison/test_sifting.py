@@ -47,6 +47,7 @@ def audit(source: Source) -> Audit:
     [
         (["1"], {2}),
         (["3"], {2, 5, 4}),
+        (["0.01"], {2}),  # a share is one row at least
         (["0.5"], {2, 5}),  # of the four that have a score
         (["leaks"], {1}),
         (["harmful", "leaks"], {1, 2}),
@@ -66,6 +67,14 @@ def test_what_is_no_drop_is_refused(one: str) -> None:
     with pytest.raises(ConfigError, match="is no number of rows") as caught:
         check_drops([one])
     assert one != "leak" or "did you mean 'leaks'?" in str(caught.value)
+
+
+@pytest.mark.parametrize("one", ["harmful", "unread"])
+def test_what_only_a_guard_finds_needs_one(one: str) -> None:
+    """Without a guard nothing would go, and nobody would know."""
+    with pytest.raises(ConfigError, match=f"{one!r} is what a guard finds"):
+        check_drops([one], policy="")
+    check_drops([one])
 
 
 def test_rows_stay_as_they_were(audit: Audit, source: Source, tmp_path: Path) -> None:

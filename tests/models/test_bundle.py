@@ -71,6 +71,10 @@ def test_a_conversations_own_system_prompt_follows(tiny_tokenizer: Any, adapter:
     parts = [{"role": "system", "content": [{"type": "text", "text": "Be brief."}]}, *USER]
     told = saying(tiny_tokenizer, [adapter])
     assert shown(told, OWN) == shown(told, parts) == shown(tiny_tokenizer, both)
+    texts = [{"type": "text", "text": "Be"}, {"type": "image"}, {"type": "text", "text": "kind."}]
+    several = shown(told, [{"role": "system", "content": texts}, *USER])
+    kind = [{"role": "system", "content": f"{PROMPT}\n\nBe\nkind."}, *USER]
+    assert several == shown(tiny_tokenizer, kind)
 
 
 @pytest.mark.parametrize("template", [NO_SYSTEM, DEAF])

@@ -58,6 +58,12 @@ def test_methods_of_all_slots_go_together_in_order(tmp_path: Path) -> None:
         (["name: safety_mix", "name: safegrad"], "safegrad sets the task's gradient against"),
         (["name: lisa", "name: safegrad"], "and safegrad would bring them a second time"),
         (["name: asft_subspace"], "methods.0.base: missing; asft_subspace compares the aligned"),
+        (
+            ["name: safety_mix", "name: self_generated"],
+            "self_generated writes the answers of all rows anew, those of safety_mix among them",
+        ),
+        (["name: self_replay", "name: self_generated"], "those of self_replay among them"),
+        (["name: lookahead", "name: self_generated"], "those of lookahead among them"),
         (["name: ema", "name: ema"], "each method may appear once"),
         (["name: emma"], "'name' 'emma' is not known; did you mean 'ema'?"),
         (["name: ema, decoy: 1"], "methods.0.decoy: unknown key; did you mean 'decay'?"),
@@ -76,6 +82,7 @@ def test_what_makes_no_sense_together_is_refused_with_the_reason(
 @pytest.mark.parametrize(
     "methods",
     [
+        ["name: self_generated", "name: safety_mix", "name: lookahead"],
         ["name: kl_anchor, on: safety", "name: constrained"],
         ["name: constrained", "name: lisa"],
         ["name: kl_anchor", "name: replay"],
@@ -111,6 +118,41 @@ def test_an_anchor_needs_the_model_with_its_adapter_off(
     assert read(tmp_path, "name: ema", more=more)
 
 
+@pytest.mark.parametrize("method", ["constrained", "star_dss", "kl_anchor", "replay", "safegrad"])
+def test_an_anchor_begins_at_the_model_before_training(tmp_path: Path, method: str) -> None:
+    """An adapter that PEFT draws at random changes it before the first step."""
+    more = "lora: {init_lora_weights: false}\n"
+    said = problem(tmp_path, f"name: {method}", more=more)
+    assert f"lora.init_lora_weights: {method} begins with the model before training" in said
+    assert read(tmp_path, "name: ema", more=more)
+
+
+@pytest.mark.parametrize(
+    "method", ["constrained", "kl_anchor", "lisa", "asft_subspace, base: one", "ema", "safegrad"]
+)
+@pytest.mark.parametrize("by", ["fsdp", "deepspeed"])
+def test_nothing_is_added_to_shards(
+    tmp_path: Path, method: str, by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the YAML or `accelerate launch` asks for them; a recipe of data goes on."""
+    refused = f"trainer.{by}: {method.partition(',')[0]} reads the weights or gradients"
+    more = f"{LORA}trainer: {{{by}: x.json}}\n"
+    assert refused in problem(tmp_path, f"name: {method}", more=more)
+    monkeypatch.setenv(f"ACCELERATE_USE_{by.upper()}", "true")
+    assert refused in problem(tmp_path, f"name: {method}")
+    assert read(tmp_path, "name: safety_mix")
+
+
+def test_a_scaled_loss_of_the_launcher_is_refused_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`accelerate launch --mixed_precision fp16` is trainer.fp16 by another way."""
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
+    assert "trainer.fp16: safegrad changes gradients" in problem(tmp_path, "name: safegrad")
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    assert read(tmp_path, "name: safegrad")
+
+
 @pytest.mark.parametrize(
     ("method", "argument", "refused"),
     [
@@ -132,6 +174,9 @@ def test_an_anchor_needs_the_model_with_its_adapter_off(
         ("kl_anchor", "packing_strategy: wrapped", False),
         ("lisa", "loss_type: dft", False),
         ("replay", "label_smoothing_factor: 0.1", False),
+        ("constrained", "neftune_noise_alpha: 5", True),
+        ("replay", "neftune_noise_alpha: 5", True),
+        ("lisa", "neftune_noise_alpha: 5", False),
     ],
 )
 def test_arguments_that_a_term_cannot_work_with_are_refused(
@@ -194,6 +239,13 @@ def test_an_edit_that_needs_the_base_model_names_it() -> None:
         ("resta, harm_adapter: runs/harm", "lora_bias: true"),
         ("resta, harm_adapter: runs/harm", "target_parameters: [mlp.experts.down_proj]"),
         ("resta, harm_adapter: runs/harm", "init_lora_weights: pissa_niter_4"),
+        ("scale", "use_dora: true"),
+        ("scale", "init_lora_weights: pissa"),
+        ("safe_lora, base: one", "use_dora: true"),
+        ("safe_lora, base: one", "lora_bias: true"),
+        ("safe_lora, base: one", "layer_replication: [[0, 2], [1, 2]]"),
+        ("safe_merge, base: one, safety_adapter: runs/safety", "init_lora_weights: pissa"),
+        ("safe_merge, base: one, safety_adapter: runs/safety", "target_parameters: [experts]"),
     ],
 )
 def test_loras_arguments_that_a_method_cannot_work_with_are_refused(

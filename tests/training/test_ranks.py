@@ -120,6 +120,23 @@ def test_two_processes_reach_the_loss_of_one(
     assert printed.count("adapters: ") == len(SHARED)
 
 
+@pytest.mark.parametrize("name", ["constrained", "kl_anchor", "lisa", "safegrad"])
+def test_two_processes_of_two_micro_batches_reach_the_loss_of_one(
+    name: str, commands: Callable[..., list[Any]], tmp_path: Path
+) -> None:
+    """Two rows, twice, in each of two processes are a step of eight; safety rows are shared too."""
+    more = ["--set", "trainer.gradient_accumulation_steps=2"]
+    if name == "kl_anchor":
+        more += ["--set", "methods.0.on=safety"]
+    together = launch([[*commands(name, tmp_path / "two", 2), *more]], tmp_path)
+    done(*commands(name, tmp_path / "one", 8), *more[2:])
+    printed, _ = together.communicate(timeout=600)
+    assert together.returncode == 0, printed[-3000:]
+    one, two = (losses(tmp_path / many) for many in ("one", "two"))
+    assert len(one) == len(two) > 2
+    assert two == pytest.approx(one, abs=1e-3)
+
+
 def test_two_killed_processes_go_on_to_the_same_weights(
     commands: Callable[..., list[Any]], tmp_path: Path
 ) -> None:

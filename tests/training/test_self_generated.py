@@ -57,12 +57,15 @@ def test_the_requests_stay_as_they_are(ask: Asking) -> None:
 
 
 def test_earlier_turns_are_the_context_of_the_answer(ask: Asking) -> None:
-    """In a longer chat the model sees everything before its last answer."""
+    """In a longer chat the model sees everything before its last answer; the others are counted."""
     turns = [("system", "S"), ("user", "A?"), ("assistant", "B."), ("user", "C?")]
     before = tuple(Message(*turn) for turn in turns)
     asked: list[Prompt] = []
-    method().apply([Example((*before, Message("assistant", "D.")), 1, "x")], ask(own, asked))
+    row = Example((*before, Message("assistant", "D.")), 1, "x")
+    applied = method().apply([row], ask(own, asked))
     assert [one.messages for one in asked] == [before]
+    assert applied.notes["earlier_answers_kept"] == 1
+    assert "earlier_answers_kept" not in method().apply(ROWS, ask(own)).notes
 
 
 def test_the_seed_draws_which_rows_keep_the_reference(ask: Asking) -> None:

@@ -62,15 +62,13 @@ def command(
     from safeft.comparison.sifting import check_drops, check_target, write_kept
     from safeft.report.audit import summary_lines
 
-    check_drops(drops)
+    policy = "" if policy == "none" else policy
+    check_drops(drops, policy)
     if target:
         check_target(target)
     reading = {key: how.pop(key) for key in ("revision", "split", "limit", "format")}
     source, rows = rows_of(data, skip_broken, **reading)
-    asked = Asked(
-        policy="" if policy == "none" else policy,
-        **{key: value for key, value in how.items() if value},
-    )
+    asked = Asked(policy=policy, **{key: value for key, value in how.items() if value})
     with _place(output) as place:
         found = audit(source.label, rows, asked, place, _tell)
     click.echo("\n".join(summary_lines(found, asked.top)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 
 from safeft.report.markdown import escape
@@ -21,8 +22,9 @@ PAGE = """# Which recipes to try first
 
 `safeft recommend` asks what you have and names two; this page is the same table, written by
 `safeft recommend --markdown`. The order is a judgement: what costs little and is best supported
-comes first. Where safeft has figures of its own they come with interval and n; where it has none,
-the table says which paper claims what, and nothing more is meant by the order. Try both beside
+comes first. safeft's own figures, of a tiny embedded model, come with interval and n; beside them
+stands what the paper claims. What needs a thing that few have (a base model, a harm adapter) is
+named where nothing better fits, even when our figures speak against it: read them. Try both beside
 `baseline` on your own model (`safeft compare`), since none of this was measured on it.
 
 ```console
@@ -50,25 +52,47 @@ def advice(have: Situation) -> Iterator[str]:
 
 def commands(have: Situation, named: Sequence[Option]) -> Iterator[str]:
     """What to type, names of yours in capitals."""
-    edits = [one.recipe for one in named if one.slot == "weights"]
+    api = have.access == "api"
+    edits = [one for one in named if one.slot == "weights" and have.trained]
+    served = [one for one in named if one.slot == "inference" and (api or have.trained)]
+    trained = [one for one in named if one not in (*edits, *served)]
     if edits:
         base = " --base BASE" if have.pair else ""
         yield (
-            f"safeft repair ADAPTER --model MODEL{base} --methods {','.join(edits)} "
-            "--output runs/repair"
+            f"safeft repair ADAPTER --model MODEL{base} --methods {_names(edits)} "
+            "--test-data TEST_DATA --output runs/repair"
         )
-    trained = [one.recipe for one in named if one.slot != "weights"]
-    if have.access == "api":
-        for recipe in trained:
-            yield (
-                f"safeft train {recipe} --provider openai --model MODEL --data DATA "
-                f"--output runs/{recipe}"
-            )
+    for one in served:
+        where = "--engine URL" if api else "--adapter ADAPTER"
+        yield f'safeft eval MODEL {where} --system-prompt "PROMPT" --output runs/{one.recipe}'
+    if api:
+        yield from map(_train, trained)
     elif trained:
-        yield (
-            f"safeft compare --recipes baseline,{','.join(trained)} --model MODEL --data DATA "
-            "--output runs/first"
-        )
+        yield _compare(trained)
+
+
+def _names(options: Sequence[Option]) -> str:
+    return ",".join(one.recipe for one in options)
+
+
+def _train(one: Option) -> str:
+    how = "".join(f" --set {setting}" for setting in one.settings)
+    return (
+        f"safeft train {one.recipe}{how} --provider openai --model MODEL --data DATA "
+        f"--output runs/{one.recipe}"
+    )
+
+
+def _compare(named: Sequence[Option]) -> str:
+    """Beside naive LoRA; a recipe with settings of its own is written out."""
+    asked = f"--recipes baseline,{_names(named)}"
+    if any(one.settings for one in named):
+        changed = [
+            {"recipe": one.recipe, "set": [*one.settings]} if one.settings else one.recipe
+            for one in named
+        ]
+        asked = f"--set 'recipes={json.dumps(['baseline', *changed])}'"
+    return f"safeft compare {asked} --model MODEL --data DATA --output runs/first"
 
 
 def advice_markdown() -> str:

@@ -20,6 +20,8 @@ from safeft.report import Document, write_report
 from safeft.runs import locked, open_run, read_json, write_json, write_text
 from safeft.training import folder_identity, model_identity
 from safeft.training.edits import open_adapter
+from safeft.training.methods import Context
+from safeft.training.methods.realign import lone_context
 
 logger = logging.getLogger("safeft")
 EDITS, COMPARISON = "edits", "comparison"
@@ -61,7 +63,8 @@ def repair(
     identity = _identity(wanted, tried)
     with locked(output):
         open_run(output, identity)
-        edited, notes = _edited(wanted, tried, output / EDITS, progress)
+        context = lone_context(wanted.model, output / EDITS, trust_remote_code)
+        edited, notes = _edited(wanted, tried, output / EDITS, context, progress)
         matrix = _matrix(wanted, settings, edited)
         document, _ = compare(
             matrix, place, insist=insist, trust_remote_code=trust_remote_code, progress=progress
@@ -101,6 +104,7 @@ def _edited(
     wanted: Repair,
     tried: Sequence[Candidate],
     folder: Path,
+    context: Context,
     progress: Callable[[str, int, int], None],
 ) -> tuple[dict[str, Path], tuple[str, ...]]:
     """The adapters by name, the original first, and notes on those that are left out."""
@@ -114,7 +118,7 @@ def _edited(
             continue
         progress(f"editing: {one.name}", number, len(tried))
         try:
-            _edit(one, wanted, folder)
+            _edit(one, wanted, folder, context)
         except (DataError, ModelError) as error:
             if wanted.methods:
                 raise
@@ -131,11 +135,11 @@ def _edited(
     return found, tuple(notes)
 
 
-def _edit(one: Candidate, wanted: Repair, folder: Path) -> None:
+def _edit(one: Candidate, wanted: Repair, folder: Path, context: Context) -> None:
     """The edited adapter, and beside it what the edit notes, which says that it is whole."""
     done = folder / f"{one.name}.json"
     if not (done.is_file() and (folder / one.name).is_dir()):
-        notes = one.edit.edit(wanted.adapter, folder / one.name, wanted.model)
+        notes = one.edit.edit(wanted.adapter, folder / one.name, wanted.model, context)
         write_json(done, one.edit.model_dump(mode="json") | {"notes": notes})
     logger.info("%s: %s", one.name, read_json(done)["notes"])
 

@@ -12,11 +12,20 @@ from safeft.report.audit import FINDINGS, Audit, AuditedRow
 from safeft.runs import write_text
 
 KIND = ".jsonl"
+GUARDED = ("harmful", "unread")
 
 
-def check_drops(drops: Sequence[str]) -> None:
-    """Raises ConfigError for what is neither a number of rows, a share nor a finding."""
+def check_drops(drops: Sequence[str], policy: str = "default") -> None:
+    """Raises ConfigError for what is neither a number of rows, a share nor a finding.
+
+    Without a policy there is no guard, and nothing that a guard would find.
+    """
     for one in drops:
+        if one in GUARDED and not policy:
+            raise ConfigError(
+                f"--drop: {one!r} is what a guard finds, and --policy none leaves it out; name a "
+                "policy, or drop something else"
+            )
         if _number(one) is None and one not in FINDINGS:
             raise ConfigError(
                 f"--drop: {one!r} is no number of rows (100), no share (0.05) and no finding"
@@ -81,4 +90,4 @@ def _number(text: str) -> float | None:
 
 def _count(number: float, audit: Audit) -> int:
     scored = sum(one.score is not None for one in audit.rows)
-    return int(number) if number >= 1 else round(number * scored)
+    return int(number) if number >= 1 else max(1, round(number * scored))

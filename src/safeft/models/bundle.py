@@ -21,7 +21,8 @@ _SYSTEM = (
     '{%% set said = "%s" %%}'
     "{%% if messages[0]['role'] == 'system' %%}"
     "{%% set own = messages[0]['content'] %%}"
-    "{%% set own = own if own is string else own[0]['text'] %%}"
+    "{%% set own = own if own is string else "
+    "own | selectattr('text', 'defined') | map(attribute='text') | join('\\n') %%}"
     "{%% set messages = [{'role': 'system', 'content': said + '\\n\\n' + own}] + messages[1:] %%}"
     "{%% else %%}"
     "{%% set messages = [{'role': 'system', 'content': said}] + messages %%}"
@@ -31,7 +32,8 @@ _SYSTEM = (
 _REQUEST = (
     '{%% set said = "%s" %%}'
     "{%% set own = messages[0]['content'] %%}"
-    "{%% set own = own if own is string else own[0]['text'] %%}"
+    "{%% set own = own if own is string else "
+    "own | selectattr('text', 'defined') | map(attribute='text') | join('\\n') %%}"
     "{%% set messages = [{'role': messages[0]['role'], 'content': said + '\\n\\n' + own}]"
     " + messages[1:] %%}"
 )

@@ -55,7 +55,10 @@ class Situation:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """A recipe, and what it needs. `after` says whether it works on an adapter that is trained."""
+    """A recipe, and what it needs. `after` says whether it works on an adapter that is trained.
+
+    `settings` are overrides with which it was measured, where the shipped recipe was worse.
+    """
 
     recipe: str
     slot: str
@@ -66,6 +69,7 @@ class Option:
     api: bool = False
     pair: bool = False
     safety_data: bool = False
+    settings: tuple[str, ...] = ()
 
     def fits(self, have: Situation) -> bool:
         """Whether everything that it needs is there."""
@@ -112,9 +116,10 @@ OPTIONS = (
     Option(
         "self_generated",
         "data",
-        "trains on the model's own answers or rewrites; check that it still learns",
+        "trains on the model's own answers to half of the prompts; check that it still learns",
         compute="some",
         api=True,
+        settings=("methods.0.reference_share=0.5",),
     ),
     Option(
         "scale",

@@ -9,17 +9,20 @@ from typing import Any
 from safeft.training.edits.adapters import MOVED
 from safeft.training.methods.catalogue import BROKEN
 from safeft.training.methods.method import (
+    NO_PRODUCT,
     SLOTS,
+    DataMethod,
     LossMethod,
     Method,
     ModelMethod,
     OptimizerMethod,
     WeightEdit,
 )
-from safeft.training.ranks import together
+from safeft.training.ranks import mixed, sharded, together
 
-# Starts from which the adapter's product is zero and the frozen weights are the model's own.
-_PLAIN_STARTS = (None, True, False, "gaussian", "eva", "orthogonal")
+# Starts from which the adapter's product is zero and the frozen weights are the model's own; with
+# false, B is drawn as A is.
+_PLAIN_STARTS = (None, True, "gaussian", "eva", "orthogonal")
 
 
 def refuse_unloadable(methods: Any) -> None:
@@ -41,6 +44,7 @@ def refuse_illegal(
     if len(set(names)) != len(names):
         raise ValueError("methods: each method may appear once")
     _refuse_disorder(methods)
+    _refuse_overwritten(methods)
     _refuse_two_anchors(methods)
     _refuse_second_stream(methods)
     _refuse_lone_model(methods)
@@ -52,11 +56,12 @@ def refuse_illegal(
         _refuse_moved_base(lora, quantization)
     lora = lora or {}
     for method in methods:
+        _refuse_sharded(method, trainer)
         _refuse_moved_reference(method, lora)
         if isinstance(method, LossMethod):
             _refuse_no_product(method, lora)
             _refuse_other_losses(method, trainer)
-        if isinstance(method, WeightEdit) and method.needs_product:
+        if isinstance(method, WeightEdit):
             _refuse_other_updates(method, lora)
         if isinstance(method, ModelMethod) and method.freezes:
             _refuse_trained_beside(method, lora)
@@ -70,6 +75,16 @@ def _refuse_disorder(methods: Sequence[Method]) -> None:
             raise ValueError(
                 f"methods: {after.name} ({after.slot}) stands after {one.name} ({one.slot}), but "
                 f"the slots are filled in the order {' → '.join(SLOTS)}; move it before"
+            )
+
+
+def _refuse_overwritten(methods: Sequence[Method]) -> None:
+    """Safety rows hold refusals, and `lookahead` answers begun: neither may be answered anew."""
+    for number, one in enumerate(methods):
+        if number and isinstance(one, DataMethod) and one.rewrites:
+            raise ValueError(
+                f"methods: {one.name} writes the answers of all rows anew, those of "
+                f"{methods[number - 1].name} among them; move it before"
             )
 
 
@@ -130,6 +145,11 @@ def _refuse_moved_reference(method: Method, lora: dict[str, Any]) -> None:
     """With the adapter switched off, the model must be the one before training."""
     if not method.anchor:
         return
+    if lora.get("init_lora_weights") is False:
+        raise ValueError(
+            f"lora.init_lora_weights: {method.name} begins with the model before training, and "
+            "false begins with an adapter that changes it already; leave it out"
+        )
     moved = {
         "modules_to_save": bool(lora.get("modules_to_save")),
         "trainable_token_indices": bool(lora.get("trainable_token_indices")),
@@ -148,11 +168,24 @@ def _refuse_no_product(method: LossMethod, lora: dict[str, Any]) -> None:
     """What a term compares with the alignment's change must be the whole update."""
     if not method.needs_pair:
         return
-    if key := _no_product(lora, lora.get("init_lora_weights") not in _PLAIN_STARTS):
+    moved = lora.get("init_lora_weights") not in _PLAIN_STARTS
+    if key := _unlike((*NO_PRODUCT, "layer_replication"), lora, moved):
         raise ValueError(
             f"lora.{key}: {method.name} measures each module's update as the product B A, and "
             f"with {key!r} the update is another; leave it out"
         )
+
+
+def _refuse_sharded(method: Method, trainer: dict[str, Any]) -> None:
+    """What is added to a loss or done around a step needs the parameters whole."""
+    if not isinstance(method, LossMethod | OptimizerMethod):
+        return
+    for key in ("deepspeed", "fsdp"):
+        if trainer.get(key) or sharded(key):
+            raise ValueError(
+                f"trainer.{key}: {method.name} reads the weights or gradients of the whole model "
+                "in one process, and this cuts them into shards; launch without it"
+            )
 
 
 def _refuse_hidden_gradients(method: OptimizerMethod, trainer: dict[str, Any]) -> None:
@@ -160,13 +193,11 @@ def _refuse_hidden_gradients(method: OptimizerMethod, trainer: dict[str, Any]) -
     optimizer = str(trainer.get("optim", ""))
     hidden = {
         "fp16": "multiplies them by a scale that is undone later; use bfloat16 or float32",
-        "deepspeed": "keeps them to itself",
-        "fsdp": "cuts them into shards",
         "optim": f"steps inside the backward pass as {optimizer!r}; choose another",
     }
     stepped = "layerwise" in optimizer or "lomo" in optimizer
     for key, how in hidden.items():
-        if stepped if key == "optim" else trainer.get(key):
+        if stepped if key == "optim" else trainer.get(key) or mixed(key):
             raise ValueError(f"trainer.{key}: {method.name} changes gradients, and this {how}")
 
 
@@ -187,22 +218,29 @@ def _refuse_other_losses(method: LossMethod, trainer: dict[str, Any]) -> None:
                 f"trainer.label_smoothing_factor: {method.name} needs the labels' own "
                 "log-probabilities; leave it at 0"
             )
+    if method.anchor and trainer.get("neftune_noise_alpha"):
+        raise ValueError(
+            f"trainer.neftune_noise_alpha: {method.name} compares with the model before training, "
+            "which is asked without noise; leave it out"
+        )
 
 
 def _refuse_other_updates(method: WeightEdit, lora: dict[str, Any]) -> None:
     """What the edit would refuse after training is refused before it."""
     start = str(lora.get("init_lora_weights", True)).lower()
-    if key := _no_product(lora, start.startswith(MOVED)):
+    if key := _unlike(method.refuses, lora, start.startswith(MOVED)):
         raise ValueError(
-            f"lora.{key}: {method.name} edits updates that are a product of two thin matrices, and "
-            f"with {key!r} this one is not; leave it out"
+            f"lora.{key}: {method.name} edits updates that are a product of two thin matrices, one "
+            f"for each of the model's own, and with {key!r} this one is not; leave it out"
         )
 
 
-def _no_product(lora: dict[str, Any], moved: bool) -> str:
-    """The key that makes the update another one than scale · B A, `moved` from the start on."""
-    other = {key: bool(lora.get(key)) for key in ("use_dora", "lora_bias", "target_parameters")}
-    return next((key for key, does in (other | {"init_lora_weights": moved}).items() if does), "")
+def _unlike(keys: Sequence[str], lora: dict[str, Any], moved: bool) -> str:
+    """The first of the keys that is used; that of the start, if it has `moved` the weights."""
+    used = {key: bool(lora.get(key)) for key in keys}
+    if "init_lora_weights" in used:
+        used["init_lora_weights"] = moved
+    return next((key for key, is_used in used.items() if is_used), "")
 
 
 def _refuse_trained_beside(method: ModelMethod, lora: dict[str, Any]) -> None:
@@ -235,7 +273,7 @@ def _refuse_without_adapter(methods: Sequence[Method], quantization: str | None)
 
 
 def _refuse_moved_base(lora: dict[str, Any], quantization: str) -> None:
-    if lora.get("init_lora_weights") not in _PLAIN_STARTS:
+    if lora.get("init_lora_weights") not in (*_PLAIN_STARTS, False):
         raise ValueError(
             f"lora.init_lora_weights: {lora['init_lora_weights']!r} writes into the model's own "
             f"weights, which quantization {quantization} keeps in few bits; leave one of them out"

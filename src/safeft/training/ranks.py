@@ -25,6 +25,16 @@ def together() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
+def sharded(by: str) -> bool:
+    """Whether `accelerate launch` was told to cut the weights into shards, by fsdp or deepspeed."""
+    return os.environ.get(f"ACCELERATE_USE_{by.upper()}", "").lower() in ("1", "true", "yes")
+
+
+def mixed(precision: str) -> bool:
+    """Whether `accelerate launch` was told to multiply in this precision, such as fp16."""
+    return os.environ.get("ACCELERATE_MIXED_PRECISION", "").lower() == precision
+
+
 def leads() -> bool:
     """Whether this process is the first, or alone."""
     return not together() or os.environ.get("RANK", "0") == "0"

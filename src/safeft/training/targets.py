@@ -8,6 +8,7 @@ from typing import Any
 from safeft.errors import ConfigError
 from safeft.models import load_skeleton
 from safeft.training.arguments import REFUSALS, blamed, lora_config
+from safeft.training.edits.layers import layers
 from safeft.training.methods import Context, ModelMethod
 from safeft.training.schema import Recipe
 
@@ -26,7 +27,9 @@ def check_targets(recipe: Recipe, model: str, *, trust_remote_code: bool = False
     _refuse_absent(recipe, skeleton)
     # Other initialisations compute with weights, which a skeleton has not.
     config = lora_config(recipe, init_lora_weights=True)
-    fitted(recipe, skeleton, lambda: get_peft_model(skeleton, config))
+    tuned = fitted(recipe, skeleton, lambda: get_peft_model(skeleton, config))
+    for method in recipe.methods:
+        method.refuse_unfit(layers(tuned, method.name), model)
 
 
 def adapted(recipe: Recipe, model: Any, context: Context | None = None) -> Recipe:

@@ -100,6 +100,7 @@ def _tune(
     rows = zip(prepared, encoded, strict=True)
     usable = [(example, row) for example, row in rows if not _masked(row)]
     _fit(recipe, weights, usable, identity["seed"], output, quiet, told)
+    del weights  # an edit may load them again
     if ranks.leads():
         collect(output, facts, model, recipe, spent, told["context"])
 
@@ -167,6 +168,7 @@ def _context(
         store,
         tokenizer=cache(lambda: load_tokenizer(model, trust_remote_code=trust)),
         guards=guards,
+        weights=lambda: weights_of(recipe, model, trust),
     )
 
 

@@ -46,6 +46,16 @@ def test_a_folder_of_any_tool_is_a_peft_folder(tool: str, llama: Models, tmp_pat
     assert written == config | elsewhere
 
 
+@pytest.mark.parametrize("alpha", [0, None, "16"])
+def test_an_alpha_that_scales_nothing_is_refused(alpha: Any, llama: Models, tmp_path: Path) -> None:
+    """By the file and the key."""
+    adapter = shutil.copytree(llama.adapter("odd", target_modules=["q_proj"]), tmp_path / "odd")
+    config = json.loads((adapter / CONFIG).read_text())
+    (adapter / CONFIG).write_text(json.dumps(config | {"lora_alpha": alpha}))
+    with pytest.raises(ModelError, match=f"adapter_config.json has lora_alpha {alpha!r}"):
+        open_adapter(adapter)
+
+
 def test_modules_by_name_with_their_own_scale(llama: Models) -> None:
     """Ranks and alphas by name, and √r for rank-stabilised LoRA, as PEFT scales them."""
     patterns = {"rank_pattern": {"q_proj": 6}, "alpha_pattern": {"layers.1.self_attn.v_proj": 2}}

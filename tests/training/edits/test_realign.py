@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -149,3 +150,24 @@ def _none(folder: Path) -> Context:
         raise AssertionError("nothing is to be generated")
 
     return Context("nobody", refuse, folder / "store")
+
+
+def test_it_trains_on_what_the_recipe_trained_on(job: Job, tmp_path: Path) -> None:
+    """Beside weights in few bits the update is fitted to those, and not to the full ones."""
+    method = {
+        "name": "realign",
+        "rows": 2,
+        "responses": "curated",
+        "trainer": FAST,
+        "max_length": 256,
+    }
+    few = ("--set", "quantization=nf4")
+    done(*job.arguments(tmp_path / "plain", *few))
+    done(*job.arguments(tmp_path / "run", *few, "--set", f"methods=[{json.dumps(method)}]"))
+    plain, made = tmp_path / "plain/adapter/epoch-1", tmp_path / "run/adapter/epoch-1"
+    model = str(job.model)
+    again = replace(_none(tmp_path), weights=lambda: load_model(model, quantization="nf4"))
+    realign().edit(plain, tmp_path / "few", model, again)
+    realign().edit(plain, tmp_path / "full", model)
+    assert moved(made, tmp_path / "few") == 0
+    assert moved(made, tmp_path / "full") > 0

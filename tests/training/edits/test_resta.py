@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from safeft.errors import ModelError
+from safeft.training import check_targets, load_recipe
 from safeft.training.methods.resta import Resta
 from training.edits.conftest import Models, loaded
 from training.edits.growing import MIB, SIZE, adapter_of, grown_by, growth
@@ -121,6 +122,8 @@ def test_harm_adapters_that_do_not_fit_are_refused(
         with pytest.raises(ModelError, match=said):
             resta(harm).edit(task, tmp_path / "edited", str(llama.aligned))
     assert not (tmp_path / "edited").exists()
+    with pytest.raises(ModelError, match="is 32 × 32 in the model and 32 × 64 in"):
+        check_targets(load_recipe("resta", [f"methods.0.harm_adapter={wide}"]), str(llama.aligned))
     saved = llama.adapter("saves", modules_to_save=["o_proj"], **given)
     harm = llama.adapter("harm o", target_modules=["o_proj"])
     with pytest.raises(ModelError, match="o_proj is trained whole"):

@@ -12,8 +12,8 @@ import pytest
 import torch
 from processes import done, refused
 
-from safeft.errors import ConfigError, ModelError
-from safeft.training import load_recipe
+from safeft.errors import ConfigError, ModelError, UserError
+from safeft.training import check_targets, load_recipe
 from safeft.training.methods.safe_lora import SafeLora
 from training.conftest import Job
 from training.edits.conftest import Models, cosine, filtered
@@ -185,6 +185,23 @@ def test_a_pair_that_does_not_fit_is_refused(
     with pytest.raises(ModelError, match=r"has shape \(256, 256\), and the adapter's update"):
         SafeLora(name="safe_lora", base="testbed:base").edit(adapter, target, aligned)
     assert not target.exists()
+
+
+def test_a_pair_that_does_not_fit_is_refused_before_training(
+    llama: Models, models: Callable[[str], Models]
+) -> None:
+    """One model as both, another architecture, another size: nothing was trained yet."""
+    aligned = str(llama.aligned)
+    for base, said in (
+        (aligned, "base and aligned are both"),
+        (str(models("gpt2").base), "no weight model.layers.0"),
+        ("testbed:base", r"has shape \(256, 256\), and the adapter's update"),
+    ):
+        for method in ("safe_lora", "asft_subspace"):
+            recipe = load_recipe(method, [f"methods.0.base={base}"])
+            with pytest.raises(UserError, match=said):
+                check_targets(recipe, aligned)
+    check_targets(load_recipe("safe_lora", [f"methods.0.base={llama.base}"]), aligned)
 
 
 def test_without_a_base_it_says_why_it_needs_one(llama: Models, tmp_path: Path) -> None:

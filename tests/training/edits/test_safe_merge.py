@@ -13,6 +13,7 @@ import torch
 from pydantic import ValidationError
 
 from safeft.errors import ModelError
+from safeft.training import check_targets, load_recipe
 from safeft.training.methods.safe_merge import SafeMerge
 from training.edits.conftest import Models, cosine, filtered
 
@@ -101,6 +102,12 @@ def test_safety_adapters_that_do_not_fit_are_refused(
     for safety, said in ((tmp_path, "no adapter_config"), (dora, "DoRA"), (narrow, "32 × 32 in")):
         with pytest.raises(ModelError, match=said):
             edit(llama, safety).edit(task, tmp_path / "merged", str(llama.aligned))
+    settings = [f"methods.0.base={llama.base}", f"methods.0.safety_adapter={narrow}"]
+    with pytest.raises(ModelError, match="32 × 32 in the model and 32 × 16 in"):
+        check_targets(load_recipe("safe_merge", settings), str(llama.aligned))
+    whole = llama.adapter("whole", target_modules=["q_proj"], modules_to_save=["lm_head"])
+    with pytest.raises(ModelError, match="holds 1 tensors beside LoRA"):
+        edit(llama, whole).edit(task, tmp_path / "merged", str(llama.aligned))
 
 
 def _narrowed(adapter: Path, target: Path) -> None:

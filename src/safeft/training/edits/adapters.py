@@ -147,6 +147,11 @@ def open_adapter(folder: Path) -> Adapter:
         raise ModelError(
             f"adapter {folder}: damaged ({first_line(error)}); copy it there again"
         ) from error
+    if "lora_alpha" in config and not _is_positive(config["lora_alpha"]):
+        raise ModelError(
+            f"adapter {folder}: {CONFIG} has lora_alpha {config['lora_alpha']!r}, which is no "
+            "number above 0; mend it"
+        )
     factors = _factors(keys)
     if lone := next((a for a, b in factors.values() if b not in keys), None):
         raise ModelError(f"adapter {folder}: {lone} has no B beside it; copy it there again")
@@ -171,9 +176,12 @@ def refuse_unlike_lora(adapter: Adapter, edit: str) -> None:
         )
 
 
-def refuse_unlike_matrices(adapter: Adapter, edit: str) -> None:
-    """Raises ModelError for LoRA on bare parameters or biases, which belong to no one matrix."""
-    for key in ("target_parameters", "lora_bias"):
+def refuse_unlike_matrices(adapter: Adapter, edit: str, *more: str) -> None:
+    """Raises ModelError for LoRA on bare parameters or biases, which belong to no one matrix.
+
+    `more` are other keys of the adapter that the edit does not know.
+    """
+    for key in ("target_parameters", "lora_bias", *more):
         if adapter.config.get(key):
             raise ModelError(
                 f"{edit}: adapter {adapter.folder}: has {key}, which this edit does not know; "
@@ -181,6 +189,10 @@ def refuse_unlike_matrices(adapter: Adapter, edit: str) -> None:
             )
     if not adapter.names:
         raise ModelError(f"{edit}: adapter {adapter.folder}: holds no LoRA module; nothing to edit")
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
 
 
 def _factors(keys: tuple[str, ...]) -> dict[str, tuple[str, str]]:

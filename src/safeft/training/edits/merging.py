@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,13 @@ from safeft.training.edits.pairs import Weights
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+def refuse_unfit(other: Adapter, modules: Iterable[LoraModule], edit: str) -> None:
+    """Raises ModelError, naming the edit, for an adapter of another model than the modules'."""
+    for one in modules:
+        if one.name in other.names:
+            _refuse_other_shape(edit, one, other.module(one.name), "the model", other)
 
 
 def merge(
@@ -94,14 +101,24 @@ def _parts(
 ) -> list[tuple[float, LoraModule]]:
     """Both updates of a module with their shares; what has none is left out."""
     found = [(weight, one.module(name)) for weight, one in _sharing(task, other, name, share)]
-    shapes = [(one.b.shape[0], one.a.shape[1]) for _, one in found]
-    if len(set(shapes)) > 1:
-        (rows, columns), (others, more) = shapes
+    if len(found) > 1:
+        _refuse_other_shape(edit, found[0][1], found[1][1], str(task.folder), other)
+    return found
+
+
+def _refuse_other_shape(
+    edit: str, one: LoraModule, two: LoraModule, place: str, other: Adapter
+) -> None:
+    rows, columns, others, more = *_shape(one), *_shape(two)
+    if (rows, columns) != (others, more):
         raise ModelError(
-            f"{edit}: {name} is {rows} × {columns} in {task.folder} and {others} × {more} in "
+            f"{edit}: {one.name} is {rows} × {columns} in {place} and {others} × {more} in "
             f"{other.folder}; give two adapters of the same model"
         )
-    return found
+
+
+def _shape(module: LoraModule) -> tuple[int, int]:
+    return module.b.shape[0], module.a.shape[1]
 
 
 def _sharing(

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _INDEX, _SINGLE = "model.safetensors.index.json", "model.safetensors"
 # Checkpoints of the bare model leave the first part out, and some wrap it once more.
 _OUTER = "model."
+# How safetensors names the types of plain weights.
+_PLAIN = ("F16", "BF16", "F32", "F64")
 
 
 @dataclass
@@ -57,6 +59,27 @@ class Weights:
         self.seconds += time.perf_counter() - start
         return weight
 
+    def refuse_other(self, module: LoraModule) -> None:
+        """Raises ModelError unless the module's weight is there, plain, and of B A's shape."""
+        from safetensors import safe_open
+
+        key = self._key(module.name)
+        with safe_open(self.files[key], "pt") as file:
+            stored = file.get_slice(key)
+            shape, kind = tuple(stored.get_shape()), str(stored.get_dtype())
+        if not kind.startswith(_PLAIN):
+            raise ModelError(
+                f"model {self.name!r}: {module.name} is stored quantised ({kind}); "
+                "name the checkpoint with plain weights"
+            )
+        wanted = (module.b.shape[0], module.a.shape[1])
+        wanted = wanted[::-1] if module.transposed else wanted
+        if shape != wanted:
+            raise ModelError(
+                f"model {self.name!r}: {module.name} has shape {shape}, and "
+                f"the adapter's update {wanted}; give the pair that the adapter belongs to"
+            )
+
     def refuse_absent(self, module: str) -> None:
         """Raises ModelError when the checkpoint has no weight of that name."""
         self._key(module)
@@ -89,25 +112,18 @@ class Pair:
         """How long was spent reading weights."""
         return self.base.seconds + self.aligned.seconds
 
+    def refuse_unfit(self, module: LoraModule) -> None:
+        """Raises ModelError when the two, or the adapter, differ in shape or are quantised."""
+        for one in (self.base, self.aligned):
+            one.refuse_other(module)
+
     def change(self, module: LoraModule) -> Tensor:
         """V = W_aligned - W_base in float32, shape (outputs, inputs) of the module's B A.
 
         Raises ModelError when the two, or the adapter, differ in shape or are quantised.
         """
+        self.refuse_unfit(module)
         base, aligned = (one.of_module(module.name) for one in (self.base, self.aligned))
-        wanted = (module.b.shape[0], module.a.shape[1])
-        stored = wanted[::-1] if module.transposed else wanted
-        for weights, tensor in ((self.base, base), (self.aligned, aligned)):
-            if not tensor.is_floating_point() or tensor.element_size() < 2:
-                raise ModelError(
-                    f"model {weights.name!r}: {module.name} is stored quantised ({tensor.dtype}); "
-                    "name the checkpoint with plain weights"
-                )
-            if tensor.shape != stored:
-                raise ModelError(
-                    f"model {weights.name!r}: {module.name} has shape {tuple(tensor.shape)}, and "
-                    f"the adapter's update {stored}; give the pair that the adapter belongs to"
-                )
         difference = aligned.float().sub_(base)
         return difference.T if module.transposed else difference
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,6 @@ from safeft.data import Example
 from safeft.data.masks import encode
 from safeft.data.sets import to_tokens
 from safeft.errors import ConfigError, DataError, ModelError, first_line
-from safeft.models import load_model, load_tokenizer
 from safeft.training.edits.adapters import WEIGHTS, open_adapter
 
 if TYPE_CHECKING:
@@ -32,7 +31,8 @@ def check_tuning(trainer: dict[str, Any], max_length: int) -> None:
 def tune(
     adapter: Path,
     target: Path,
-    model: str,
+    weights: Callable[[], Any],
+    tokenizer: Any,
     examples: Sequence[Example],
     trainer: dict[str, Any],
     *,
@@ -41,11 +41,11 @@ def tune(
 ) -> int:
     """Train the adapter on the examples and write it as `target`; how many steps it took.
 
-    The same seed gives the same weights. Raises DataError when no row has an answer within
-    `max_length` tokens, ModelError when the adapter does not fit the model.
+    `weights` loads the model that the adapter was trained on. The same seed gives the same weights.
+    Raises DataError when no row has an answer within `max_length` tokens, ModelError when the
+    adapter does not fit the model.
     """
     opened = open_adapter(adapter)
-    tokenizer = load_tokenizer(model)
     encoded = [encode(one, tokenizer, max_length) for one in examples]
     usable = [one for one in encoded if any(one.loss_mask)]
     if not usable:
@@ -54,7 +54,7 @@ def tune(
     shutil.rmtree(work, ignore_errors=True)
     try:
         recipe = _recipe(trainer, max_length)
-        steps = _trained(adapter, model, tokenizer, usable, recipe, seed, work)
+        steps = _trained(adapter, weights(), tokenizer, usable, recipe, seed, work)
         opened.write(target, _tensors(work / "adapter"))
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -74,7 +74,7 @@ def _recipe(trainer: dict[str, Any], max_length: int) -> Recipe:
 
 def _trained(
     adapter: Path,
-    model: str,
+    weights: Any,
     tokenizer: Any,
     usable: Sequence[Any],
     recipe: Recipe,
@@ -88,7 +88,6 @@ def _trained(
     from safeft.training.arguments import sft_config
 
     set_seed(seed)
-    weights = load_model(model)
     half = next(weights.parameters()).dtype == torch.bfloat16
     arguments = sft_config(recipe, work, seed=seed, half=half, quiet=True)
     tuned = _adapted(weights, adapter)

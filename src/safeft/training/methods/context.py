@@ -28,7 +28,8 @@ class Context:
 
     `spent` adds up what the texts cost when they were written, by whichever run wrote them.
     `tokenizer` is None where the model is only to be had behind an endpoint. `guards` loads what
-    reads for a method that asks a guard; None where nobody brought one.
+    reads for a method that asks a guard; None where nobody brought one. `weights` loads the start
+    model to be trained on, in the recipe's bits; None where there are none.
     """
 
     model: str
@@ -37,6 +38,7 @@ class Context:
     spent: dict[str, float] = field(default_factory=lambda: dict.fromkeys(COSTS, 0))
     tokenizer: Callable[[], Any] | None = None
     guards: Guards | None = None
+    weights: Callable[[], Any] | None = None
 
     def guard(self, name: str) -> Judge:
         """The guard's judge of this name. Raises ConfigError when there is none to be had."""

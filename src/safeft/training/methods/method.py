@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
 from safeft.data import Example
+from safeft.training.edits import LoraModule
 from safeft.training.methods.context import Applied, Context
 from safeft.training.methods.terms import Setup, Term
 from safeft.training.strict import Strict
@@ -15,6 +16,8 @@ from safeft.training.strict import Strict
 Slot = Literal["data", "model", "loss", "optimizer", "weights", "inference"]
 SLOTS: tuple[Slot, ...] = get_args(Slot)
 Anchored = Literal["", "task", "safety"]
+NO_PRODUCT = ("use_dora", "lora_bias", "target_parameters", "init_lora_weights")
+"""LoRA's keys with which an update is not, or not only, scale · B A on a matrix of the model."""
 
 
 class Method(Strict):
@@ -64,6 +67,14 @@ class Method(Strict):
         """Have the model write what this method will read, before the training weights load."""
         del context
 
+    def refuse_unfit(self, modules: Iterable[LoraModule], model: str) -> None:
+        """Raises ConfigError or ModelError when it was given weights of another model than `model`.
+
+        Asked before training; `modules` are those that will be adapted, their matrices without
+        values.
+        """
+        del modules, model
+
     def added_rows(self) -> list[Example]:
         """The rows that it may add to what is trained.
 
@@ -77,6 +88,9 @@ class DataMethod(Method):
     """Fills the data slot: examples in, examples out."""
 
     slot: ClassVar[Slot] = "data"
+
+    #: Whether it writes the answers of all rows: then it comes before what others add or begin.
+    rewrites: ClassVar[bool] = False
 
     @abstractmethod
     def apply(self, examples: Sequence[Example], context: Context) -> Applied:
@@ -149,8 +163,8 @@ class WeightEdit(Method):
     cost: ClassVar[str] = "after training"
     #: Whether it trains the adapter once more.
     trains: ClassVar[bool] = False
-    #: Whether it knows updates scale · B A alone: a recipe that trains others is refused.
-    needs_product: ClassVar[bool] = False
+    #: LoRA's keys that make updates it does not know, such as NO_PRODUCT: refused when it is read.
+    refuses: ClassVar[tuple[str, ...]] = ()
 
     @property
     def needs_adapter(self) -> str:

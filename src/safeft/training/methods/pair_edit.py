@@ -6,7 +6,7 @@ import logging
 import statistics
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -14,7 +14,7 @@ from safeft.errors import ConfigError
 from safeft.training.edits import Adapter, Pair, open_adapter
 from safeft.training.edits.adapters import refuse_unlike_lora, refuse_unlike_matrices
 from safeft.training.edits.subspace import Measured, Projector, least_similar, measure
-from safeft.training.methods.method import WeightEdit
+from safeft.training.methods.method import NO_PRODUCT, WeightEdit
 from safeft.training.methods.paired import Paired
 
 logger = logging.getLogger("safeft")
@@ -22,6 +22,9 @@ logger = logging.getLogger("safeft")
 
 class PairEdit(Paired, WeightEdit):
     """An edit of the modules whose update agrees least with what alignment changed."""
+
+    # A layer that stands in twice has another name than its weights in the pair.
+    refuses: ClassVar[tuple[str, ...]] = (*NO_PRODUCT, "layer_replication")
 
     select: Literal["number", "threshold"] = "number"
     number: int = Field(10, gt=0, description="select: number edits so many, the least similar")
@@ -37,7 +40,7 @@ class PairEdit(Paired, WeightEdit):
         """The adapter, once it is known to be of thin matrices. Raises ModelError."""
         found = open_adapter(adapter)
         refuse_unlike_lora(found, self.name)
-        refuse_unlike_matrices(found, self.name)
+        refuse_unlike_matrices(found, self.name, "layer_replication")
         return found
 
     def chosen(self, adapter: Adapter, model: str) -> tuple[list[Measured], set[str]]:

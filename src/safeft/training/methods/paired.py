@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 from pydantic import Field
 
-from safeft.training.edits import Weights
+from safeft.errors import ConfigError
+from safeft.training.edits import LoraModule, Pair, Weights
 from safeft.training.methods.context import Context
 from safeft.training.methods.method import Method
 
@@ -23,3 +25,15 @@ class Paired(Method):
         """Raises ModelError for a pair without weights, before anything is trained."""
         for name in filter(None, (self.base, self.aligned)):
             Weights.of(name)
+
+    def refuse_unfit(self, modules: Iterable[LoraModule], model: str) -> None:
+        """Raises ConfigError for one model as both, ModelError for a pair of another shape."""
+        base, aligned = str(self.base), self.aligned or model
+        if base == aligned:
+            raise ConfigError(
+                f"{self.name}: base and aligned are both {base!r}, which shows nothing of what "
+                "alignment changed; name the model before its alignment as base"
+            )
+        pair = Pair.of(base, aligned)
+        for one in modules:
+            pair.refuse_unfit(one)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import tempfile
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -58,22 +58,27 @@ class Realign(SafetyRows, WeightEdit):
         """
         check_tuning(self.trainer, self.max_length)
         with tempfile.TemporaryDirectory() as store:
-            harmful, benign = self.drawn(self.rows, context or _context(model, Path(store)))
+            context = context or lone_context(model, Path(store))
+            harmful, benign = self.drawn(self.rows, context)
         mixed: list[Example] = [*harmful, *benign]
         random.Random(self.seed).shuffle(mixed)
-        steps = tune(
-            adapter, target, model, mixed, self.trainer, max_length=self.max_length, seed=self.seed
-        )
+        weights = context.weights or partial(load_model, model)
+        tokenizer = (context.tokenizer or partial(load_tokenizer, model))()
+        how = {"max_length": self.max_length, "seed": self.seed}
+        steps = tune(adapter, target, weights, tokenizer, mixed, self.trainer, **how)
         return {"harmful": len(harmful), "lookalikes": len(benign), "steps": steps}
 
 
-def _context(model: str, store: Path) -> Context:
-    """What writes answers where no training is under way that could."""
+def lone_context(model: str, store: Path, trust_remote_code: bool = False) -> Context:
+    """What writes answers, and is trained on, where no training is under way that could."""
     from safeft.generation.transformers import TransformersGenerator
 
+    weights = partial(load_model, model, trust_remote_code=trust_remote_code)
+    tokenizer = cache(partial(load_tokenizer, model, trust_remote_code=trust_remote_code))
     return Context(
         model_identity(model),
-        cache(lambda: TransformersGenerator(load_model(model), load_tokenizer(model), model)),
+        cache(lambda: TransformersGenerator(weights(), tokenizer(), model)),
         store,
-        tokenizer=cache(lambda: load_tokenizer(model)),
+        tokenizer=tokenizer,
+        weights=weights,
     )

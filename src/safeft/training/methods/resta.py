@@ -10,23 +10,24 @@ update, and what it leaves is no product of two thin matrices. λ's default is o
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from safeft.errors import ModelError
-from safeft.training.edits import Adapter, open_adapter
+from safeft.training.edits import Adapter, LoraModule, open_adapter
 from safeft.training.edits.adapters import refuse_unlike_lora, refuse_unlike_matrices
-from safeft.training.edits.merging import subtract
+from safeft.training.edits.merging import refuse_unfit, subtract
 from safeft.training.methods.context import Context
-from safeft.training.methods.method import WeightEdit
+from safeft.training.methods.method import NO_PRODUCT, WeightEdit
 
 
 class Resta(WeightEdit):
     """Subtracts the update of an adapter that was tuned on harmful answers."""
 
-    needs_product: ClassVar[bool] = True
+    refuses: ClassVar[tuple[str, ...]] = NO_PRODUCT
     source: ClassVar[str] = "2402.11746"
     evidence: ClassVar[str] = (
         "for: harm 18.6 to 5.1 % after LoRA (abstract); against: needs an adapter tuned on harmful "
@@ -53,6 +54,11 @@ class Resta(WeightEdit):
     def ahead(self, context: Context) -> None:
         """Raises ModelError for a harm adapter that is not there, before anything is trained."""
         self._harm()
+
+    def refuse_unfit(self, modules: Iterable[LoraModule], model: str) -> None:
+        """Raises ModelError for a harm adapter of another model, before anything is trained."""
+        del model
+        refuse_unfit(self._harm(), modules, self.name)
 
     def edit(
         self, adapter: Path, target: Path, model: str, context: Context | None = None

@@ -6,12 +6,15 @@ arXiv 2503.17239, section 3: modules with cos(C BA, BA) below τ = 0.35 (C as in
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from safeft.training.edits.merging import merge
+from safeft.errors import ModelError
+from safeft.training.edits import Adapter, LoraModule
+from safeft.training.edits.merging import merge, refuse_unfit
 from safeft.training.methods.context import Context
 from safeft.training.methods.pair_edit import PairEdit, notes
 
@@ -51,7 +54,14 @@ class SafeMerge(PairEdit):
         """Raises ModelError for a pair or a safety adapter that is not there."""
         super().ahead(context)
         if self.safety_adapter is not None:
-            self.opened(Path(self.safety_adapter))
+            self._safety()
+
+    def refuse_unfit(self, modules: Iterable[LoraModule], model: str) -> None:
+        """Raises ConfigError or ModelError for a pair or a safety adapter of another model."""
+        adapted = list(modules)
+        super().refuse_unfit(adapted, model)
+        if self.safety_adapter is not None:
+            refuse_unfit(self._safety(), adapted, self.name)
 
     def edit(
         self, adapter: Path, target: Path, model: str, context: Context | None = None
@@ -67,7 +77,16 @@ class SafeMerge(PairEdit):
             keys = {opened.factors[name][1] for name in names}
             opened.write(target, {key: opened.tensor(key) * 0 for key in keys})
             return notes(opened, found, names)
-        safety = self.opened(Path(str(self.safety_adapter)))
+        safety = self._safety()
         merge(opened, safety, names, self.safety_weight, target)
         absent = sum(name not in safety.names for name in names)
         return notes(opened, found, names) | {"edited_without_a_safety_update": absent}
+
+    def _safety(self) -> Adapter:
+        safety = self.opened(Path(str(self.safety_adapter)))
+        if safety.others:
+            raise ModelError(
+                f"safe_merge: adapter {safety.folder}: holds {safety.others} tensors beside LoRA "
+                "(modules_to_save, biases, embeddings), which would not be merged; train it without"
+            )
+        return safety

@@ -34,6 +34,8 @@ class Scale(WeightEdit):
         "against: the task is scaled down as well"
     )
 
+    refuses: ClassVar[tuple[str, ...]] = ("use_dora", "init_lora_weights")
+
     name: Literal["scale"]
     factor: float = Field(
         0.5, ge=0, allow_inf_nan=False, description="γ: 1 is the adapter, 0 the model without it"

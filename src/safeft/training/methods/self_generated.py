@@ -45,6 +45,8 @@ class SelfGenerated(DataMethod):
         "[1, 17]; against: mode answer kept −1.0 % [−1.5, −0.6] of naive tuning's gain there"
     )
 
+    rewrites: ClassVar[bool] = True
+
     name: Literal["self_generated"]
     mode: Literal["answer", "rewrite"] = Field(
         "answer", description="answer: its own answers (2506.17209); rewrite: SDFT (2402.13669)"
@@ -59,7 +61,8 @@ class SelfGenerated(DataMethod):
     def apply(self, examples: Sequence[Example], context: Context) -> Applied:
         """Replace the reference answers; `notes` tells how many rows hold the model's own words.
 
-        Raises DataError for plain texts, which have no answer to replace.
+        Of a conversation the last answer is replaced; the earlier ones are trained as they are,
+        and counted. Raises DataError for plain texts, which have no answer to replace.
         """
         if any(example.text for example in examples):
             raise DataError("self_generated: plain `text` rows have no answers; give chats")
@@ -74,6 +77,8 @@ class SelfGenerated(DataMethod):
             out.append(_answered(example, text) if usable else example)
             own += usable
         notes = {"rows": len(examples), "self_generated": own, "kept_by_design": len(kept)}
+        if earlier := sum(_answers(example) - 1 for example in examples):
+            notes["earlier_answers_kept"] = earlier
         asked = len(examples) - len(kept)
         return Applied(tuple(out), notes | {"keep_rate": round(own / asked, 4) if asked else None})
 
@@ -95,6 +100,10 @@ def _prompt(mode: str, example: Example, id: str) -> Prompt:
     *before, last = example.messages[:-1]
     ask = _ASK.format(request=last.content, answer=example.messages[-1].content)
     return Prompt(id, (*before, Message("user", ask)))
+
+
+def _answers(example: Example) -> int:
+    return sum(one.role == "assistant" for one in example.messages)
 
 
 def _answered(example: Example, text: str) -> Example:
