@@ -15,6 +15,7 @@ from processes import done
 
 from safeft.assets import folder
 from safeft.training import load_recipe
+from safeft.training.advice import evidence
 from safeft.training.methods.catalogue import GROUP, METHODS, SHIPPED, installed, name_of
 from safeft.training.methods.method import SLOTS
 
@@ -69,6 +70,8 @@ def test_ls_recipes_prints_each_recipe_with_its_evidence() -> None:
             assert method.cost in line and method.source in line
             assert f"    {method.evidence}\n" in said
         assert f"    {recipe.summary}\n" in said
+    for one in evidence().values():
+        assert f"    ours: {one.measured or 'not measured'}\n" in said
     assert all(": " in line for line in done("ls").out.splitlines())
 
 

@@ -17,6 +17,7 @@ from safeft.data import Example
 from safeft.errors import DataError
 from safeft.runs import read_json, write_json
 from safeft.training import Trained, finished, load_recipe, train
+from safeft.training.advice import evidence
 from safeft.training.methods.self_generated import SelfGenerated
 from training.conftest import Job, chats
 
@@ -227,7 +228,9 @@ def test_the_models_own_words_are_written_once_and_trained(
     assert again.facts["methods"] == first.facts["methods"]
     spent = [facts["cost"]["generation_seconds"] for facts in (first.facts, again.facts)]
     assert spent[0] == spent[1] > 0
-    assert "s in which the model wrote its own" in (first.adapters[0] / "README.md").read_text()
+    card = (first.adapters[0] / "README.md").read_text()
+    assert "s in which the model wrote its own" in card
+    assert f"- `self_generated`: {evidence()['self_generated']}\n" in card
 
 
 def test_the_card_says_what_made_the_adapter(trained: Path) -> None:
@@ -243,6 +246,7 @@ def test_the_card_says_what_made_the_adapter(trained: Path) -> None:
         assert f"{facts['cost']['tokens']} tokens" in card
         assert f"torch {torch.__version__}" in card
         assert "learning_rate: 0.01" in card
+        assert "What is known" not in card
     assert re.match(r"---\nbase_model: \S+\nlibrary_name: peft\n", card)
 
 

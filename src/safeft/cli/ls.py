@@ -39,8 +39,9 @@ def _names(kind: str) -> list[str]:
 
 
 def _catalogue() -> None:
-    """For each shipped recipe the columns, its summary, and each method's evidence."""
+    """For each shipped recipe the columns, its summary, each method's evidence, and our figures."""
     from safeft.training import load_recipe
+    from safeft.training.advice import evidence
 
     click.echo(_COLUMNS.format("recipe", "slots", "cost beside baseline", "source (arXiv)"))
     for name in _names("recipes"):
@@ -51,6 +52,8 @@ def _catalogue() -> None:
         click.echo(_COLUMNS.format(name, slots, costs, sources))
         for line in (recipe.summary, *(one.evidence for one in recipe.methods)):
             click.echo(f"    {line}")
+        if name in evidence():
+            click.echo(f"    ours: {evidence()[name].measured or 'not measured'}")
 
 
 def _joined(values: Iterable[str], absent: str) -> str:

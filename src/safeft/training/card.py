@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from safeft.runs import versions, write_text
+from safeft.training.advice import evidence
 from safeft.training.schema import Recipe
 
 _CARD = """---
@@ -31,7 +32,7 @@ tags: [safeft, {kind}]
 | versions | {versions} |
 
 A safety measurement is not part of this card: run `safeft eval` on the adapter that you ship.
-
+{known}
 ```yaml
 {settings}
 ```
@@ -58,11 +59,19 @@ def write_card(
         data=facts["data_fingerprint"][:12],
         methods=facts["methods"] or "none",
         cost=_cost(cost),
+        known=_known(recipe),
         versions=", ".join(f"{name} {version}" for name, version in versions().items()),
         settings=yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False).strip(),
         **facts["rows"],
     )
     write_text(folder / "README.md", text)
+
+
+def _known(recipe: Recipe) -> str:
+    """What was measured of the recipe elsewhere, for and against it."""
+    named = dict.fromkeys((recipe.name, *(one.name for one in recipe.methods)))
+    lines = [f"- `{name}`: {evidence()[name]}" for name in named if name in evidence()]
+    return "\n## What is known of it\n\n" + "\n".join(lines) + "\n" if lines else ""
 
 
 def _kind(recipe: Recipe) -> dict[str, str]:

@@ -23,7 +23,7 @@ class Ptst(InferenceMethod):
 
     source: ClassVar[str] = "2402.18540"
     evidence: ClassVar[str] = (
-        "for: attack success on Llama-2 after GSM8K 18 → 1 % (2402.18540); "
+        "for: almost no attack succeeds on Llama-2 after GSM8K (2402.18540, from a digest); "
         "against: helps only a model that heeds system prompts, and lengthens every prompt"
     )
 

@@ -30,7 +30,7 @@ class Resta(WeightEdit):
     refuses: ClassVar[tuple[str, ...]] = NO_PRODUCT
     source: ClassVar[str] = "2402.11746"
     evidence: ClassVar[str] = (
-        "for: harm 18.6 to 5.1 % after LoRA (abstract); against: needs an adapter tuned on harmful "
+        "for: about a quarter of the harm stays (abstract); against: needs an adapter of harmful "
         "answers, to be kept from others, and what it shares with the task goes too"
     )
 

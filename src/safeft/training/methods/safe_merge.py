@@ -24,8 +24,8 @@ class SafeMerge(PairEdit):
 
     source: ClassVar[str] = "2503.17239"
     evidence: ClassVar[str] = (
-        "for: harm on DirectHarm 25 to 8 % at equal accuracy, Qwen2-7B (authors); against: needs a "
-        "safety adapter of the same model"
+        "for: a third of the harm at equal accuracy (authors); against: needs a safety adapter of "
+        "the same model"
     )
 
     name: Literal["safe_merge"]

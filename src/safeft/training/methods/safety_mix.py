@@ -27,8 +27,8 @@ class SafetyMix(SafetyRows, DataMethod):
     cost: ClassVar[str] = "one generation pass"
     source: ClassVar[str] = "2309.07875, 2603.10243"
     evidence: ClassVar[str] = (
-        "for: our table (testbed, n=220×5): 74 % [67, 80] of harmful requests refused, naive 5 % "
-        "[1, 17]; against: other models' answers in the mix can make harm worse (2603.10243)"
+        "for: a few per cent of such rows keep most refusals (2309.07875); against: too many bring "
+        "over-refusal, and other models' answers in the mix can make harm worse (2603.10243)"
     )
 
     name: Literal["safety_mix"]
