@@ -114,6 +114,7 @@ def test_the_pick_keeps_the_rule(repaired: Path) -> None:
         if name == "original" or float(one["held_out_loss_difference_high"]) <= allowed
     }
     assert {name for name, one in found.items() if one["within_epsilon"] == "True"} == within
+    assert {float(one["epsilon"]) for one in found.values()} == {told["epsilon"]}
     assert told["pick"] in within
     least = min(float(found[name]["fulfilment_rate"]) for name in within)
     assert float(found[told["pick"]]["fulfilment_rate"]) == least

@@ -161,7 +161,7 @@ COLUMNS = (
     *("adapter", "strength"),
     *(f"{name}{end}" for name in (HARM, LOSS) for end in ("", "_low", "_high", "_n")),
     *(f"{name}_difference{end}" for name in (HARM, LOSS) for end in ("", "_low", "_high", "_n")),
-    *("within_epsilon", "frontier", "pick"),
+    *("epsilon", "within_epsilon", "frontier", "pick"),
 )
 
 
@@ -173,7 +173,7 @@ def frontier_csv(found: Frontier, strengths: Mapping[str, float]) -> str:
     for one in found.points:
         values = [*_numbers(one.harm), *_numbers(one.loss)]
         values += [*_numbers(one.harm_difference), *_numbers(one.loss_difference)]
-        marks = one.within(found.allowed), found.best(one), one is found.pick
+        marks = found.epsilon, one.within(found.allowed), found.best(one), one is found.pick
         strength = strengths.get(one.name, "")
         writer.writerow([one.name, strength, *values, *map(str, marks)])
     return stream.getvalue()
