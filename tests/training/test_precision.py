@@ -13,6 +13,9 @@ from processes import done
 from safetensors.torch import load_file
 
 from safeft.models import load_model
+from safeft.training.methods.kl_anchor import KLAnchor
+from safeft.training.methods.lisa import Lisa
+from safeft.training.methods.replay import Replay
 from training.conftest import SMALL, Job, alike, take
 
 WHOLE = {"per_device_train_batch_size": 8}
@@ -23,6 +26,12 @@ KINDS = {
     "rsLoRA": SMALL | {"use_rslora": True},
     "full": None,
 }
+METHODS = [
+    KLAnchor(name="kl_anchor", on="task", weight=3.0),
+    KLAnchor(name="kl_anchor", on="safety", weight=3.0, rows=4),
+    Replay(name="replay", rows=4),
+    Lisa(name="lisa", safety_steps=2, task_steps=3, rows=4),
+]
 IDS = torch.arange(3, 40)[None]
 
 
@@ -90,6 +99,19 @@ def test_packed_rows_train_as_they_do_apart(
     batch = next(iter(packed.get_train_dataloader()))
     assert (batch["position_ids"] == 0).sum() >= 8
     alike(apart, take(packed, noise=0.05), 1e-4)
+
+
+@pytest.mark.parametrize("packing", [{"packing": True}, {"padding_free": True}])
+@pytest.mark.parametrize("number", [0, 2])
+@pytest.mark.parametrize("method", METHODS, ids=lambda one: f"{one.name} {one.anchor}".strip())
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_packed_rows_are_held_as_they_are_apart(
+    fit: Callable[..., Any], packing: dict[str, Any], method: Any, number: int
+) -> None:
+    """Also where a step's safety rows, which are padded, stand beside or in the place of others."""
+    apart = take(fit(method, work="apart", **WHOLE), noise=0.05, number=number)
+    packed = take(fit(method, work="packed", **WHOLE, **packing), noise=0.05, number=number)
+    alike(apart, packed, 1e-4)
 
 
 @pytest.mark.parametrize("key", ["packing", "padding_free"])
