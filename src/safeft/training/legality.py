@@ -9,7 +9,7 @@ from typing import Any
 from safeft.training.edits.adapters import MOVED
 from safeft.training.methods.catalogue import BROKEN
 from safeft.training.methods.method import (
-    NO_PRODUCT,
+    NO_PAIR,
     SLOTS,
     DataMethod,
     LossMethod,
@@ -169,7 +169,7 @@ def _refuse_no_product(method: LossMethod, lora: dict[str, Any]) -> None:
     if not method.needs_pair:
         return
     moved = lora.get("init_lora_weights") not in _PLAIN_STARTS
-    if key := _unlike((*NO_PRODUCT, "layer_replication"), lora, moved):
+    if key := _unlike(NO_PAIR, lora, moved):
         raise ValueError(
             f"lora.{key}: {method.name} measures each module's update as the product B A, and "
             f"with {key!r} the update is another; leave it out"

@@ -18,6 +18,8 @@ SLOTS: tuple[Slot, ...] = get_args(Slot)
 Anchored = Literal["", "task", "safety"]
 NO_PRODUCT = ("use_dora", "lora_bias", "target_parameters", "init_lora_weights")
 """LoRA's keys with which an update is not, or not only, scale · B A on a matrix of the model."""
+NO_PAIR = (*NO_PRODUCT, "layer_replication")
+"""Those, and the one with which a layer has another name than its weights in a checkpoint."""
 
 
 class Method(Strict):

@@ -14,7 +14,7 @@ from safeft.errors import ConfigError
 from safeft.training.edits import Adapter, Pair, open_adapter
 from safeft.training.edits.adapters import refuse_unlike_lora, refuse_unlike_matrices
 from safeft.training.edits.subspace import Measured, Projector, least_similar, measure
-from safeft.training.methods.method import NO_PRODUCT, WeightEdit
+from safeft.training.methods.method import NO_PAIR, WeightEdit
 from safeft.training.methods.paired import Paired
 
 logger = logging.getLogger("safeft")
@@ -23,8 +23,7 @@ logger = logging.getLogger("safeft")
 class PairEdit(Paired, WeightEdit):
     """An edit of the modules whose update agrees least with what alignment changed."""
 
-    # A layer that stands in twice has another name than its weights in the pair.
-    refuses: ClassVar[tuple[str, ...]] = (*NO_PRODUCT, "layer_replication")
+    refuses: ClassVar[tuple[str, ...]] = NO_PAIR
 
     select: Literal["number", "threshold"] = "number"
     number: int = Field(10, gt=0, description="select: number edits so many, the least similar")
