@@ -121,7 +121,7 @@ def test_the_same_file_runs_small(hub: Path, server: Server, tmp_path: Path) -> 
     trained = [f"{model}-{kind}" for model in ("llama_1b", "mistral_7b")
                for kind in ("dolly", "alpaca")]  # fmt: skip
     for name in (*trained, "gpt_4o_mini"):
-        assert f"{name}/report.md" in page
+        assert f"| [{name}]({name}/report.md) |" in page
         estimates = json.loads((tmp_path / "run" / name / "estimates.json").read_text())
         found = {(one["judge"], one["temperature"]) for one in estimates["estimates"]}
         assert {(one, t) for one in ("sorry-bench", "toxicity") for t in (0, 0.7)} <= found

@@ -97,15 +97,18 @@ def run_experiment(
 
 
 def _page(experiment: Experiment, documents: dict[str, Document]) -> str:
-    rows = [row for name, one in documents.items() for row in _rows(name, one)]
-    table = "\n".join(f"| {' | '.join(map(escape, row))} |" for row in rows)
+    table = "\n".join(
+        f"| [{escape(name)}]({name}/report.md) | {' | '.join(map(escape, row))} |"
+        for name, one in documents.items()
+        for row in _rows(one)
+    )
     assumed = "\n".join(f"- {escape(one)}" for one in experiment.assumptions)
     said = f"\n\n## Assumptions\n\n{assumed}" if assumed else ""
     head = "| comparison | recipe | metric | judge | t | value |\n|---|---|---|---|---|---|"
     return f"# {escape(experiment.title)}\n\n{head}\n{table}{said}\n"
 
 
-def _rows(name: str, document: Document) -> list[tuple[str, ...]]:
+def _rows(document: Document) -> list[tuple[str, ...]]:
     """The headline figures of one comparison: last epochs, no guardrail."""
     final: dict[str, int] = {}
     for entry in document.estimates:
@@ -113,7 +116,6 @@ def _rows(name: str, document: Document) -> list[tuple[str, ...]]:
     shown = (entry for entry in document.estimates if _is_headline(entry, final))
     return [
         (
-            f"[{name}]({name}/report.md)",
             document.name(one.row.recipe),
             document.heading(one.row.metric, one.row.judge),
             one.row.judge,
