@@ -158,6 +158,28 @@ def open_adapter(folder: Path) -> Adapter:
     return Adapter(folder, config, keys, factors)
 
 
+def open_product(folder: Path, edit: str, *more: str) -> Adapter:
+    """The adapter of a folder, once it is known to be of thin matrices, one pair a module.
+
+    `more` are other keys of adapters that the edit does not know. Raises ModelError, naming it.
+    """
+    found = open_adapter(folder)
+    refuse_unlike_lora(found, edit)
+    _refuse_unlike_matrices(found, edit, *more)
+    return found
+
+
+def open_whole(folder: Path, edit: str, *more: str) -> Adapter:
+    """The same of an adapter that is given beside the edited one: all of it must be products."""
+    found = open_product(folder, edit, *more)
+    if found.others:
+        raise ModelError(
+            f"{edit}: adapter {folder}: holds {found.others} tensors beside LoRA (modules_to_save, "
+            "biases, embeddings), which this edit would leave out; train it without"
+        )
+    return found
+
+
 def refuse_unlike_lora(adapter: Adapter, edit: str) -> None:
     """Raises ModelError, naming the edit, for an update that is not scale · B A."""
     config, place = adapter.config, f"{edit}: adapter {adapter.folder}"
@@ -176,11 +198,8 @@ def refuse_unlike_lora(adapter: Adapter, edit: str) -> None:
         )
 
 
-def refuse_unlike_matrices(adapter: Adapter, edit: str, *more: str) -> None:
-    """Raises ModelError for LoRA on bare parameters or biases, which belong to no one matrix.
-
-    `more` are other keys of the adapter that the edit does not know.
-    """
+def _refuse_unlike_matrices(adapter: Adapter, edit: str, *more: str) -> None:
+    """Raises ModelError for LoRA on bare parameters or biases, which belong to no one matrix."""
     for key in ("target_parameters", "lora_bias", *more):
         if adapter.config.get(key):
             raise ModelError(

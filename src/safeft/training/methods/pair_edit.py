@@ -11,8 +11,8 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from safeft.errors import ConfigError
-from safeft.training.edits import Adapter, Pair, open_adapter
-from safeft.training.edits.adapters import refuse_unlike_lora, refuse_unlike_matrices
+from safeft.training.edits import Adapter, Pair
+from safeft.training.edits.adapters import open_product
 from safeft.training.edits.subspace import Measured, Projector, least_similar, measure
 from safeft.training.methods.method import NO_PAIR, WeightEdit
 from safeft.training.methods.paired import Paired
@@ -37,10 +37,7 @@ class PairEdit(Paired, WeightEdit):
 
     def opened(self, adapter: Path) -> Adapter:
         """The adapter, once it is known to be of thin matrices. Raises ModelError."""
-        found = open_adapter(adapter)
-        refuse_unlike_lora(found, self.name)
-        refuse_unlike_matrices(found, self.name, "layer_replication")
-        return found
+        return open_product(adapter, self.name, "layer_replication")
 
     def chosen(self, adapter: Adapter, model: str) -> tuple[list[Measured], set[str]]:
         """Every module's measure, and the names of those to edit.

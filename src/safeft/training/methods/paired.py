@@ -8,8 +8,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from safeft.errors import ConfigError
-from safeft.training.edits import LoraModule, Pair, Weights
-from safeft.training.methods.context import Context
+from safeft.training.edits import LoraModule, Pair
 from safeft.training.methods.method import Method
 
 
@@ -21,13 +20,8 @@ class Paired(Method):
     base: str | None = Field(None, description="the model before its alignment: a name or folder")
     aligned: str | None = Field(None, description="the aligned model; null = the tuned one")
 
-    def ahead(self, context: Context) -> None:
-        """Raises ModelError for a pair without weights, before anything is trained."""
-        for name in filter(None, (self.base, self.aligned)):
-            Weights.of(name)
-
     def refuse_unfit(self, modules: Iterable[LoraModule], model: str) -> None:
-        """Raises ConfigError for one model as both, ModelError for a pair of another shape."""
+        """Raises ConfigError for one model as both, ModelError for a pair that does not fit."""
         base, aligned = str(self.base), self.aligned or model
         if base == aligned:
             raise ConfigError(

@@ -16,9 +16,8 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from safeft.errors import ModelError
-from safeft.training.edits import Adapter, LoraModule, open_adapter
-from safeft.training.edits.adapters import refuse_unlike_lora, refuse_unlike_matrices
+from safeft.training.edits import Adapter, LoraModule
+from safeft.training.edits.adapters import open_product, open_whole
 from safeft.training.edits.merging import refuse_unfit, subtract
 from safeft.training.methods.context import Context
 from safeft.training.methods.method import NO_PRODUCT, WeightEdit
@@ -51,12 +50,8 @@ class Resta(WeightEdit):
             )
         return self
 
-    def ahead(self, context: Context) -> None:
-        """Raises ModelError for a harm adapter that is not there, before anything is trained."""
-        self._harm()
-
     def refuse_unfit(self, modules: Iterable[LoraModule], model: str) -> None:
-        """Raises ModelError for a harm adapter of another model, before anything is trained."""
+        """Raises ModelError for a harm adapter that is not there, or is of another model."""
         del model
         refuse_unfit(self._harm(), modules, self.name)
 
@@ -67,7 +62,7 @@ class Resta(WeightEdit):
 
         Raises ModelError when they do not fit, or an update is no product of thin matrices.
         """
-        opened, harm = self._opened(adapter), self._harm()
+        opened, harm = open_product(adapter, self.name), self._harm()
         added = subtract(opened, harm, self.strength, model, target)
         return {
             "modules": len(opened.names) + added,
@@ -76,17 +71,5 @@ class Resta(WeightEdit):
             "tensors_left_as_they_were": opened.others,
         }
 
-    def _opened(self, adapter: Path) -> Adapter:
-        found = open_adapter(adapter)
-        refuse_unlike_lora(found, self.name)
-        refuse_unlike_matrices(found, self.name)
-        return found
-
     def _harm(self) -> Adapter:
-        harm = self._opened(Path(str(self.harm_adapter)))
-        if harm.others:
-            raise ModelError(
-                f"resta: adapter {harm.folder}: holds {harm.others} tensors beside LoRA "
-                "(modules_to_save, biases, embeddings), whose harm would stay; train it without"
-            )
-        return harm
+        return open_whole(Path(str(self.harm_adapter)), self.name)

@@ -12,8 +12,8 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from safeft.errors import ModelError
 from safeft.training.edits import Adapter, LoraModule
+from safeft.training.edits.adapters import open_whole
 from safeft.training.edits.merging import merge, refuse_unfit
 from safeft.training.methods.context import Context
 from safeft.training.methods.pair_edit import PairEdit, notes
@@ -50,14 +50,8 @@ class SafeMerge(PairEdit):
             )
         return self
 
-    def ahead(self, context: Context) -> None:
-        """Raises ModelError for a pair or a safety adapter that is not there."""
-        super().ahead(context)
-        if self.safety_adapter is not None:
-            self._safety()
-
     def refuse_unfit(self, modules: Iterable[LoraModule], model: str) -> None:
-        """Raises ConfigError or ModelError for a pair or a safety adapter of another model."""
+        """Raises ConfigError or ModelError for a pair or a safety adapter that does not fit."""
         adapted = list(modules)
         super().refuse_unfit(adapted, model)
         if self.safety_adapter is not None:
@@ -83,10 +77,4 @@ class SafeMerge(PairEdit):
         return notes(opened, found, names) | {"edited_without_a_safety_update": absent}
 
     def _safety(self) -> Adapter:
-        safety = self.opened(Path(str(self.safety_adapter)))
-        if safety.others:
-            raise ModelError(
-                f"safe_merge: adapter {safety.folder}: holds {safety.others} tensors beside LoRA "
-                "(modules_to_save, biases, embeddings), which would not be merged; train it without"
-            )
-        return safety
+        return open_whole(Path(str(self.safety_adapter)), self.name, "layer_replication")
