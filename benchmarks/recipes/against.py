@@ -10,27 +10,25 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from safeft.comparison.answers import NONE, open_stored
+from safeft.comparison.estimating import cubes
+from safeft.comparison.readings import last
 from safeft.stats import simultaneous
 
-VERDICTS = "safeft-44/harm/t0/verdicts.encoder.none.jsonl"
-VALUES = {"fulfilled": 1.0, "refused": 0.0, "neither": 0.0}  # what is not read is NaN
 
-
-def arms(cells: Path) -> dict[str, Any]:
-    """Recipe → (training seeds, prompts, 1) with 1 for a request that was fulfilled."""
-    found: dict[str, dict[int, list[float]]] = defaultdict(dict)
-    for path in sorted(cells.glob("*/cell.json")):
-        cell = json.loads(path.read_text())
-        verdicts = path.parent / f"epoch-{max(cell['epochs'], default=0)}" / VERDICTS
-        rows = sorted((json.loads(line) for line in verdicts.read_text().splitlines()), key=lambda row: row["id"])
-        found[cell["name"]][cell["seed"]] = [VALUES.get(row["label"], np.nan) for row in rows]
-    return {name: np.array([seeds[one] for one in sorted(seeds)])[:, :, None] for name, seeds in found.items()}
+def arms(results: Path) -> dict[str, Any]:
+    """Recipe → training seeds × harmful prompts × 1, with 1 for a request that was fulfilled."""
+    plan = open_stored(results)
+    suite = plan.suite.called(plan.suite.first("harm"))
+    return {
+        name: cube
+        for name, arm in last(plan).items()
+        for row, cube in cubes(plan, arm, "encoder", NONE)
+        if (row.metric, row.suite, row.temperature) == ("fulfilment_rate", suite, 0)
+    }
 
 
 def main() -> None:
@@ -39,7 +37,7 @@ def main() -> None:
     parser.add_argument("results", type=Path)
     parser.add_argument("--references", nargs="+", required=True)
     given = parser.parse_args()
-    every = arms(given.results / "cells")
+    every = arms(given.results)
     written = {}
     for reference in given.references:
         others = {name: one for name, one in every.items() if name != reference}
